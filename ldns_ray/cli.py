@@ -1,0 +1,28 @@
+"""How a job ends: quietly, or with one line that says what is wrong."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+USER_ERROR = 2
+
+
+def run(main: Callable[[list[str]], int | None]) -> NoReturn:
+    """Call `main` with the command line, then exit.
+
+    A ValueError or OSError (missing or existing files, connections) ends as one line
+    `error: …` on stderr and exit status 2; with LDNS_DEBUG=1 the traceback is shown instead.
+    """
+    if os.environ.get("LDNS_DEBUG") == "1":
+        sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        sys.exit(USER_ERROR)
+    except KeyboardInterrupt:
+        sys.stderr.write("error: interrupted\n")
+        sys.exit(130)

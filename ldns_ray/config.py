@@ -1,0 +1,579 @@
+"""Every setting of an experiment: frozen dataclasses, the named experiments, and their fingerprint.
+
+An experiment is a value. Variants derive from it with `dataclasses.replace` or with dotted overrides
+(`experiment("speech_small", **{"autoencoder.width": 64})`), and what a stage's output is called on
+disk follows from the settings alone. Hardware, paths and worker counts are not settings.
+
+The paper's hyper-parameters are those of Kapoor, Schulz et al., "Latent Diffusion for Neural Spiking
+Data", NeurIPS 2024 (arXiv 2407.08751).
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+
+def _check(condition: bool, name: str, rule: str, value: object) -> None:
+    if not condition:
+        raise ValueError(f"{name} must be {rule}, got {value!r}.")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Where the trials come from: a dataset on storage, or a simulator."""
+
+    simulator: Literal["", "lorenz", "speech"] = ""
+    """Simulate this system when no dataset is given; empty: a dataset must be given."""
+    n_trials: int = 0
+    """Trials to simulate."""
+    n_units: int = 128
+    """Units to simulate."""
+    min_bins: int = 256
+    """Shortest simulated trial, in bins."""
+    max_bins: int = 256
+    """Longest simulated trial, in bins."""
+    seed: int = 0
+    """Seed of the simulation and of its split into train, val and test."""
+
+    def __post_init__(self) -> None:
+        _check(
+            self.simulator in ("", "lorenz", "speech"),
+            "dataset.simulator",
+            "lorenz or speech",
+            self.simulator,
+        )
+        if self.simulator:
+            _check(self.n_trials >= 10, "dataset.n_trials", "at least 10", self.n_trials)
+            _check(self.n_units >= 1, "dataset.n_units", "at least 1", self.n_units)
+            _check(
+                1 <= self.min_bins <= self.max_bins,
+                "dataset.min_bins",
+                f"in [1, max_bins={self.max_bins}]",
+                self.min_bins,
+            )
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """AdamW with linear warm-up, then cosine; gradient clipping."""
+
+    epochs: int = 200
+    """Passes over the training split."""
+    batch_size: int = 512
+    """Trials per step, over all workers together."""
+    learning_rate: float = 1e-3
+    """Peak learning rate."""
+    weight_decay: float = 0.01
+    """AdamW weight decay."""
+    warmup_epochs: float = 10
+    """Epochs of linear warm-up from zero to the peak rate."""
+    cosine_stretch: float = 1.3
+    """Length of the cosine as a multiple of the steps trained: 1 ends at zero, 1.3 at about 10 % of the peak."""
+    clip_norm: float = 2.0
+    """Largest norm of the gradient; longer ones are scaled down."""
+    patience: int = 0
+    """Stop after this many validations without a better validation loss; 0 trains every epoch."""
+    validate_every: int = 1
+    """Epochs between validations."""
+
+    def __post_init__(self) -> None:
+        _check(self.epochs >= 1, "epochs", "at least 1", self.epochs)
+        _check(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
+        _check(self.learning_rate > 0, "learning_rate", "positive", self.learning_rate)
+        _check(self.weight_decay >= 0, "weight_decay", "non-negative", self.weight_decay)
+        _check(self.warmup_epochs >= 0, "warmup_epochs", "non-negative", self.warmup_epochs)
+        _check(self.cosine_stretch >= 1, "cosine_stretch", "at least 1", self.cosine_stretch)
+        _check(self.clip_norm > 0, "clip_norm", "positive", self.clip_norm)
+        _check(self.patience >= 0, "patience", "non-negative", self.patience)
+        _check(self.validate_every >= 1, "validate_every", "at least 1", self.validate_every)
+
+
+@dataclass(frozen=True)
+class Autoencoder:
+    """Spikes to smooth latents and back (paper, section 3.1)."""
+
+    n_latents: int = 8
+    """Latent dimensions D."""
+    width: int = 256
+    """Channels H of the state-space blocks."""
+    n_blocks: int = 4
+    """Blocks of the encoder."""
+    n_decoder_blocks: int = 0
+    """Blocks of the decoder; 0 decodes bin by bin."""
+    bidirectional: bool = True
+    """Whether the state-space layers see the future as well as the past."""
+    dropout: float = 0.2
+    """Coordinated dropout: probability that an input count is hidden; the loss is counted on hidden entries."""
+    latent_penalty: float = 0.01
+    """Weight of the squared latents (beta 1 of the paper)."""
+    smoothness_penalty: float = 0.01
+    """Weight of the squared latent differences up to `smoothness_lags` bins apart (beta 2 of the paper)."""
+    smoothness_lags: int = 5
+    """Largest lag of the smoothness penalty, in bins."""
+    optimisation: Optimisation = Optimisation()
+    """How it is trained."""
+
+    def __post_init__(self) -> None:
+        for name in ("n_latents", "width", "n_blocks", "smoothness_lags"):
+            _check(
+                getattr(self, name) >= 1, f"autoencoder.{name}", "at least 1", getattr(self, name)
+            )
+        _check(
+            self.n_decoder_blocks >= 0,
+            "autoencoder.n_decoder_blocks",
+            "non-negative",
+            self.n_decoder_blocks,
+        )
+        _check(0 < self.dropout < 1, "autoencoder.dropout", "in (0, 1)", self.dropout)
+        _check(
+            self.latent_penalty >= 0,
+            "autoencoder.latent_penalty",
+            "non-negative",
+            self.latent_penalty,
+        )
+        _check(
+            self.smoothness_penalty >= 0,
+            "autoencoder.smoothness_penalty",
+            "non-negative",
+            self.smoothness_penalty,
+        )
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """Denoising diffusion of the standardised latents (paper, section 3.2)."""
+
+    width: int = 64
+    """Channels H of the denoiser."""
+    n_blocks: int = 4
+    """Blocks of the denoiser."""
+    n_steps: int = 1000
+    """Steps of the noise schedule."""
+    beta_start: float = 1e-4
+    """Noise variance of the first step."""
+    beta_end: float = 0.02
+    """Noise variance of the last step."""
+    loss: Literal["smooth_l1", "mse"] = "smooth_l1"
+    """Loss of the predicted noise."""
+    smooth_l1_beta: float = 0.04
+    """Where smooth L1 turns from square to linear."""
+    ema_decay: float = 0.9999
+    """Largest decay of the exponential moving average of the weights."""
+    ema_warmup: bool = True
+    """Whether the decay grows as 1 - (1 + step)^(-2/3) up to `ema_decay`."""
+    head_gain: float = 1.0
+    """Factor on the output layer's initial weight and bias."""
+    latent_clip: float = 0.0
+    """Clip standardised latents to plus or minus this; 0 does not clip."""
+    conditions: tuple[str, ...] = ()
+    """Per-trial conditions to model; `length` is the log of the trial's bins, others are the dataset's own."""
+    covariates: tuple[str, ...] = ()
+    """Per-bin covariates of the dataset to condition on."""
+    optimisation: Optimisation = Optimisation(epochs=1000, warmup_epochs=50, clip_norm=1.0)
+    """How it is trained."""
+
+    def __post_init__(self) -> None:
+        for name in ("width", "n_blocks"):
+            _check(getattr(self, name) >= 1, f"diffusion.{name}", "at least 1", getattr(self, name))
+        _check(self.width % 4 == 0, "diffusion.width", "a multiple of 4", self.width)
+        _check(self.n_steps >= 2, "diffusion.n_steps", "at least 2", self.n_steps)
+        _check(
+            0 < self.beta_start <= self.beta_end < 1,
+            "diffusion.beta_start",
+            f"in (0, beta_end={self.beta_end}]",
+            self.beta_start,
+        )
+        _check(self.loss in ("smooth_l1", "mse"), "diffusion.loss", "smooth_l1 or mse", self.loss)
+        _check(self.smooth_l1_beta > 0, "diffusion.smooth_l1_beta", "positive", self.smooth_l1_beta)
+        _check(0 <= self.ema_decay < 1, "diffusion.ema_decay", "in [0, 1)", self.ema_decay)
+        _check(self.head_gain > 0, "diffusion.head_gain", "positive", self.head_gain)
+        _check(self.latent_clip >= 0, "diffusion.latent_clip", "non-negative", self.latent_clip)
+        for name in ("conditions", "covariates"):
+            names = getattr(self, name)
+            _check(len(set(names)) == len(names), f"diffusion.{name}", "free of repetitions", names)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """From rates to spikes (paper, section 3.3 and its spike-history extension)."""
+
+    kind: Literal["poisson", "spike_history"] = "poisson"
+    """Independent Poisson counts, or counts that depend on each unit's own recent spikes."""
+    history_bins: int = 20
+    """Bins of spike history."""
+    count_cap: int = 5
+    """Largest count in a bin when sampling with spike history."""
+
+    def __post_init__(self) -> None:
+        _check(
+            self.kind in ("poisson", "spike_history"),
+            "observation.kind",
+            "poisson or spike_history",
+            self.kind,
+        )
+        _check(self.history_bins >= 1, "observation.history_bins", "at least 1", self.history_bins)
+        _check(self.count_cap >= 1, "observation.count_cap", "at least 1", self.count_cap)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How trials are drawn from the trained model."""
+
+    n_trials: int = 0
+    """Trials to sample; 0: as many as the training split has."""
+    sampler: Literal["ddpm", "dpmpp_2m"] = "dpmpp_2m"
+    """Ancestral sampling over every step, or DPM-Solver++ (2M)."""
+    n_steps: int = 20
+    """Steps of the sampler (`ddpm` takes all of the schedule's)."""
+    seed: int = 0
+    """Seed; trial i of a seed is the same whoever samples it."""
+
+    def __post_init__(self) -> None:
+        _check(self.n_trials >= 0, "sampling.n_trials", "non-negative", self.n_trials)
+        _check(
+            self.sampler in ("ddpm", "dpmpp_2m"),
+            "sampling.sampler",
+            "ddpm or dpmpp_2m",
+            self.sampler,
+        )
+        _check(self.n_steps >= 1, "sampling.n_steps", "at least 1", self.n_steps)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What sampled spikes are compared with."""
+
+    split: Literal["train", "val", "test"] = "test"
+    """Reference split of the score."""
+    n_splits: int = 20
+    """Random halvings of the reference split in the score."""
+    label: str = ""
+    """Per-trial condition whose values define the PSTH's classes; empty: one class."""
+    seed: int = 0
+    """Seed of the halvings and of the held-out entries."""
+
+    def __post_init__(self) -> None:
+        _check(
+            self.split in ("train", "val", "test"),
+            "evaluation.split",
+            "train, val or test",
+            self.split,
+        )
+        _check(self.n_splits >= 1, "evaluation.n_splits", "at least 1", self.n_splits)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One LDNS experiment, from dataset to score."""
+
+    name: str
+    """Name of the experiment, as in `experiment(name)`."""
+    dataset: Dataset = Dataset()
+    """Trials."""
+    autoencoder: Autoencoder = Autoencoder()
+    """Spikes to latents."""
+    diffusion: Diffusion = Diffusion()
+    """Model of the latents."""
+    observation: Observation = Observation()
+    """Rates to spikes."""
+    sampling: Sampling = Sampling()
+    """Sampled trials."""
+    evaluation: Evaluation = Evaluation()
+    """Score."""
+    seed: int = 42
+    """Seed of training."""
+
+
+# ---------------------------------------------------------------------------------------------
+# Named experiments
+
+
+def lorenz() -> Experiment:
+    """The paper's Lorenz system: 128 units driven by a three-dimensional chaotic attractor."""
+    return Experiment(
+        name="lorenz",
+        dataset=Dataset("lorenz", n_trials=5000, n_units=128, min_bins=256, max_bins=256),
+        autoencoder=Autoencoder(n_latents=8, width=256, n_blocks=4, bidirectional=True, dropout=0.2,
+                                latent_penalty=0.01, smoothness_penalty=0.01,
+                                optimisation=Optimisation(epochs=200, batch_size=512, warmup_epochs=10)),
+        diffusion=Diffusion(width=64, n_blocks=4, loss="mse", latent_clip=5.0,
+                            optimisation=Optimisation(epochs=1000, batch_size=512, warmup_epochs=50, clip_norm=1.0)),
+    )  # fmt: skip
+
+
+def speech() -> Experiment:
+    """Variable-length human speech recordings (or their simulation): the paper's settings."""
+    return Experiment(
+        name="speech",
+        dataset=Dataset("speech", n_trials=9270, n_units=128, min_bins=100, max_bins=512),
+        autoencoder=Autoencoder(n_latents=32, width=256, n_blocks=6, bidirectional=False, dropout=0.2,
+                                latent_penalty=0.001, smoothness_penalty=0.02,
+                                optimisation=Optimisation(epochs=400, batch_size=256, warmup_epochs=20, cosine_stretch=1.5)),
+        diffusion=Diffusion(width=384, n_blocks=6, loss="smooth_l1", smooth_l1_beta=0.04, ema_warmup=False,
+                            head_gain=0.1, conditions=("length",),
+                            optimisation=Optimisation(epochs=2000, batch_size=256, warmup_epochs=100, clip_norm=1.0)),
+    )  # fmt: skip
+
+
+def reach() -> Experiment:
+    """Monkey reaches, unconditional: the paper's settings with spike history."""
+    return Experiment(
+        name="reach",
+        autoencoder=Autoencoder(n_latents=16, width=256, n_blocks=4, bidirectional=False, dropout=0.5,
+                                latent_penalty=0.001, smoothness_penalty=0.2,
+                                optimisation=Optimisation(epochs=260, batch_size=64, warmup_epochs=10, cosine_stretch=1.1)),
+        diffusion=Diffusion(width=256, n_blocks=6, loss="smooth_l1", smooth_l1_beta=0.04, head_gain=0.1,
+                            optimisation=Optimisation(epochs=2000, batch_size=512, warmup_epochs=50, clip_norm=1.0)),
+        observation=Observation("spike_history"),
+    )  # fmt: skip
+
+
+def reach_angle() -> Experiment:
+    """Monkey reaches given the reach angle, as the condition `angle` = (cos, sin)."""
+    base = reach()
+    diffusion = replace(base.diffusion, smooth_l1_beta=0.05, conditions=("angle",))
+    return replace(base, name="reach_angle", diffusion=diffusion)
+
+
+def reach_velocity() -> Experiment:
+    """Monkey reaches given the hand velocity, as the per-bin covariate `velocity`."""
+    base = reach()
+    diffusion = replace(base.diffusion, smooth_l1_beta=0.05, covariates=("velocity",))
+    return replace(base, name="reach_velocity", diffusion=diffusion)
+
+
+def lorenz_small() -> Experiment:
+    """Lorenz in minutes on two CPU cores."""
+    base = lorenz()
+    return replace(
+        base,
+        name="lorenz_small",
+        dataset=replace(base.dataset, n_trials=400, n_units=64, min_bins=128, max_bins=128),
+        autoencoder=replace(base.autoencoder, width=64, n_blocks=2,
+                            optimisation=Optimisation(epochs=80, batch_size=32, warmup_epochs=5, learning_rate=3e-3)),
+        diffusion=replace(base.diffusion, n_blocks=3,
+                          optimisation=Optimisation(epochs=300, batch_size=64, warmup_epochs=10, learning_rate=3e-3, clip_norm=1.0, validate_every=10)),
+    )  # fmt: skip
+
+
+def speech_small() -> Experiment:
+    """Simulated speech in minutes on two CPU cores."""
+    base = speech()
+    return replace(
+        base,
+        name="speech_small",
+        dataset=replace(base.dataset, n_trials=160),
+        autoencoder=replace(base.autoencoder, n_latents=16, width=64, n_blocks=2,
+                            optimisation=Optimisation(epochs=30, batch_size=16, warmup_epochs=2, learning_rate=3e-3)),
+        diffusion=replace(base.diffusion, width=64, n_blocks=3, ema_warmup=True,
+                          optimisation=Optimisation(epochs=120, batch_size=32, warmup_epochs=5, learning_rate=3e-3, clip_norm=1.0, validate_every=10)),
+    )  # fmt: skip
+
+
+def reach_small() -> Experiment:
+    """Monkey reaches in half an hour on two CPU cores."""
+    base = reach()
+    return replace(
+        base,
+        name="reach_small",
+        autoencoder=replace(base.autoencoder, width=64,
+                            optimisation=Optimisation(epochs=120, batch_size=32, warmup_epochs=5, learning_rate=2e-3, cosine_stretch=1.1)),
+        diffusion=replace(base.diffusion, width=64, n_blocks=4,
+                          optimisation=Optimisation(epochs=600, batch_size=64, warmup_epochs=10, learning_rate=2e-3, clip_norm=1.0, validate_every=10)),
+    )  # fmt: skip
+
+
+def reach_angle_small() -> Experiment:
+    """Reaches given the angle, in half an hour on two CPU cores."""
+    base = reach_small()
+    return replace(
+        base,
+        name="reach_angle_small",
+        diffusion=replace(base.diffusion, smooth_l1_beta=0.05, conditions=("angle",)),
+    )
+
+
+def reach_velocity_small() -> Experiment:
+    """Reaches given the hand velocity, in half an hour on two CPU cores."""
+    base = reach_small()
+    diffusion = replace(base.diffusion, smooth_l1_beta=0.05, covariates=("velocity",))
+    return replace(base, name="reach_velocity_small", diffusion=diffusion)
+
+
+EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
+    f.__name__: f
+    for f in (lorenz, speech, reach, reach_angle, reach_velocity,
+              lorenz_small, speech_small, reach_small, reach_angle_small, reach_velocity_small)
+}  # fmt: skip
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A sentence that names what is close to `name` among `known`, or lists it all when nothing is."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    # A setting is often remembered by its last word only.
+    close += [
+        k for k in known if k.rpartition(".")[2] == name.rpartition(".")[2] and k not in close
+    ]
+    return f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(known)}."
+
+
+def experiment(name: str, **overrides: Any) -> Experiment:
+    """The experiment of this name, with dotted settings overridden.
+
+    `experiment("speech_small", **{"autoencoder.width": 128, "seed": 1})`. Raises ValueError for an
+    unknown experiment or setting, naming the close ones, and for a value of the wrong type or range.
+    """
+    if name not in EXPERIMENTS:
+        raise ValueError(f"Unknown experiment {name!r}. {did_you_mean(name, EXPERIMENTS)}")
+    return override(EXPERIMENTS[name](), overrides)
+
+
+# ---------------------------------------------------------------------------------------------
+# Dotted settings
+
+
+def settings(config: Any, prefix: str = "") -> dict[str, Any]:
+    """All settings of a config as {dotted name: value}."""
+    flat: dict[str, Any] = {}
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        if dataclasses.is_dataclass(value):
+            flat |= settings(value, f"{prefix}{f.name}.")
+        else:
+            flat[prefix + f.name] = value
+    return flat
+
+
+def override(config: Experiment, changes: Mapping[str, Any]) -> Experiment:
+    """`config` with the dotted settings in `changes` replaced; strings are read as the field's type."""
+    if not changes:
+        return config
+    known = settings(config)
+    for name in changes:
+        if name not in known:
+            raise ValueError(f"Unknown setting {name!r}. {did_you_mean(name, known)}")
+    return _override(config, changes, "")
+
+
+def _override(config: Any, changes: Mapping[str, Any], prefix: str) -> Any:
+    new: dict[str, Any] = {}
+    for f in dataclasses.fields(config):
+        value, name = getattr(config, f.name), prefix + f.name
+        if dataclasses.is_dataclass(value):
+            inner = {k: v for k, v in changes.items() if k.startswith(name + ".")}
+            if inner:
+                new[f.name] = _override(value, inner, name + ".")
+        elif name in changes:
+            new[f.name] = _coerce(changes[name], f.type, name)
+    return replace(config, **new)
+
+
+def _coerce(value: Any, kind: Any, name: str) -> Any:
+    """`value` as the type `kind` of the setting `name`; accepts strings from a command line."""
+    origin = typing.get_origin(kind)
+    if origin is Literal:
+        options = typing.get_args(kind)
+        if value not in options:
+            raise ValueError(
+                f"{name} must be one of {', '.join(map(repr, options))}, got {value!r}."
+            )
+        return value
+    if origin is tuple:
+        if isinstance(value, str):
+            value = [v for v in value.split(",") if v]
+        return tuple(str(v) for v in value)
+    assert not isinstance(kind, types.UnionType), f"{name} has a type that overrides cannot read"
+    try:
+        if kind is bool:
+            words = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
+            return value if isinstance(value, bool) else words[str(value).lower()]
+        if kind is int:
+            number = float(value)
+            if isinstance(value, bool) or number != int(number):
+                raise ValueError
+            return int(number)
+        if kind is float:
+            return float(value)
+        return str(value)
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{name} must be of type {kind.__name__}, got {value!r}.") from None
+
+
+def parse_overrides(words: Iterable[str]) -> dict[str, str]:
+    """`["autoencoder.width=64"]` as a dictionary. Raises ValueError for words without `=`."""
+    changes: dict[str, str] = {}
+    for word in words:
+        name, sep, value = word.partition("=")
+        if not sep or not name:
+            raise ValueError(
+                f"Expected a setting as name=value, got {word!r}. Example: autoencoder.width=64"
+            )
+        changes[name.lstrip("-")] = value
+    return changes
+
+
+# ---------------------------------------------------------------------------------------------
+# Plain form and fingerprint
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A config as nested dictionaries of JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_dict(kind: type, values: Mapping[str, Any]) -> Any:
+    """The inverse of `to_dict`. Raises ValueError for fields that `kind` does not have."""
+    known = {f.name: f for f in dataclasses.fields(kind)}
+    for name in values:
+        if name not in known:
+            raise ValueError(
+                f"Unknown field {name!r} of {kind.__name__}. {did_you_mean(name, known)}"
+            )
+    new: dict[str, Any] = {}
+    for name, value in values.items():
+        field_type: Any = known[name].type
+        if dataclasses.is_dataclass(field_type):
+            new[name] = from_dict(typing.cast(type, field_type), value)
+        else:
+            new[name] = _coerce(value, field_type, name)
+    return kind(**new)
+
+
+def fingerprint(*parts: Any) -> str:
+    """Sixteen hexadecimal digits that depend on the values of `parts` alone (configs or JSON values)."""
+    plain = [
+        to_dict(p) if dataclasses.is_dataclass(p) and not isinstance(p, type) else p for p in parts
+    ]
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a stage runs on. Never part of a fingerprint."""
+
+    workers: int = 1
+    """Ray Train workers; 0 trains in the calling process, without Ray Train."""
+    gpus_per_worker: float = field(default=0.0)
+    """GPUs of each worker."""
+    cpus_per_worker: float = field(default=1.0)
+    """CPU cores of each worker."""
+
+    def __post_init__(self) -> None:
+        _check(self.workers >= 0, "hardware.workers", "non-negative", self.workers)
+        _check(
+            self.gpus_per_worker >= 0,
+            "hardware.gpus_per_worker",
+            "non-negative",
+            self.gpus_per_worker,
+        )
+        _check(
+            self.cpus_per_worker > 0, "hardware.cpus_per_worker", "positive", self.cpus_per_worker
+        )

@@ -1,0 +1,1 @@
+"""Recordings as trials: schema, simulators, ingestion, shards on disk, training batches."""

@@ -1,0 +1,206 @@
+"""Simulated recordings with known rates and latents: Lorenz systems, and speech-like trials.
+
+Everything is keyed by (seed, trial index): a trial's content depends on neither order nor on how
+many trials are drawn together. Shapes: B trials, T bins, N units, D latents.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ldns_ray.data.schema import Trial, assign_splits
+
+# The period of the standard Lorenz system's dominant frequency, and a point on its attractor.
+LORENZ_PERIOD = 1.5008
+LORENZ_START = (-9.7869288, -15.03852, 20.533978)
+LORENZ_CHUNK = 256
+
+# Variance in time of an articulator that follows phoneme targets of unit variance (measured).
+LATENT_VARIANCE = 0.62
+
+# Keys that keep the random streams of one seed apart.
+_SYSTEM, _TRIAL, _BLOCK = 0, 1, 2
+
+
+def _generator(seed: int, *key: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence([seed, *key]))
+
+
+def _softplus(x: np.ndarray, beta: float) -> np.ndarray:
+    return np.logaddexp(0.0, beta * x) / beta
+
+
+def lorenz_trajectories(
+    start_B3: np.ndarray,
+    n_steps: int,
+    *,
+    step: float,
+    substeps: int = 4,
+    sigma: float = 10.0,
+    rho: float = 28.0,
+    beta: float = 8 / 3,
+) -> np.ndarray:
+    """(B, n_steps, 3) samples of the Lorenz system, `step` apart, beginning at `start_B3`.
+
+    Classical fourth-order Runge-Kutta with `substeps` steps between samples.
+    """
+
+    def velocity(x: np.ndarray) -> np.ndarray:
+        a, b, c = x[:, 0], x[:, 1], x[:, 2]
+        return np.stack([sigma * (b - a), a * (rho - c) - b, a * b - beta * c], axis=1)
+
+    h = step / substeps
+    x = np.asarray(start_B3, dtype=np.float64)
+    path = np.empty((len(x), n_steps, 3))
+    for i in range(n_steps):
+        path[:, i] = x
+        for _ in range(substeps):
+            k1 = velocity(x)
+            k2 = velocity(x + h / 2 * k1)
+            k3 = velocity(x + h / 2 * k2)
+            k4 = velocity(x + h * k3)
+            x = x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+    return path
+
+
+def lorenz(
+    n_trials: int = 5000,
+    n_bins: int = 256,
+    n_units: int = 128,
+    *,
+    seed: int = 42,
+    mean_rate: float = 0.3,
+    samples_per_period: float = 100.0,
+    burn_in: int = 100,
+    fractions: Sequence[float] = (0.7, 0.1, 0.2),
+) -> Iterator[Trial]:
+    """Spikes of units that read out a Lorenz system (Kapoor, Schulz et al. 2024, section 4.1).
+
+    latents: the three coordinates, each z-scored over the trial's own bins. rates: softplus with
+    beta 2 of `C x + log(mean_rate)`, rows of C of unit length. Spikes are Poisson.
+    """
+    _positive(n_trials=n_trials, n_bins=n_bins, n_units=n_units, mean_rate=mean_rate)
+    loading_N3 = _generator(seed, _SYSTEM).standard_normal((n_units, 3))
+    loading_N3 /= np.linalg.norm(loading_N3, axis=1, keepdims=True)
+    splits = assign_splits(n_trials, fractions, seed)
+    step = LORENZ_PERIOD / samples_per_period
+    for first in range(0, n_trials, LORENZ_CHUNK):
+        trials = range(first, min(first + LORENZ_CHUNK, n_trials))
+        generators = [_generator(seed, _TRIAL, i) for i in trials]
+        start_B3 = np.stack([LORENZ_START + 2.0 * g.standard_normal(3) for g in generators])
+        path_BT3 = lorenz_trajectories(start_B3, burn_in + n_bins, step=step)[:, burn_in:]
+        path_BT3 = path_BT3 - path_BT3.mean(axis=1, keepdims=True)
+        # One bin has no spread: its z-score is 0.
+        path_BT3 /= np.maximum(path_BT3.std(axis=1, keepdims=True), 1e-12)
+        for i, generator, x_T3 in zip(trials, generators, path_BT3, strict=True):
+            rates_TN = _softplus(x_T3 @ loading_N3.T + math.log(mean_rate), beta=2.0)
+            yield Trial(
+                spikes=_poisson(generator, rates_TN),
+                trial_id=f"lorenz{i:06d}",
+                session="lorenz",
+                split=splits[i],
+                rates=rates_TN.astype(np.float32),
+                latents=x_T3.astype(np.float32),
+            )
+
+
+def speech(
+    n_trials: int = 9270,
+    n_units: int = 128,
+    *,
+    seed: int = 42,
+    bin_width_s: float = 0.02,
+    min_bins: int = 100,
+    max_bins: int = 512,
+    n_latents: int = 8,
+    n_phonemes: int = 39,
+    n_blocks: int = 20,
+    mean_rate: float = 0.5,
+    gain_drift: float = 0.05,
+    fractions: Sequence[float] = (0.7, 0.15, 0.15),
+) -> Iterator[Trial]:
+    """Speech-like trials of variable length, in the shape of threshold crossings of a speech BCI.
+
+    Each phoneme is a target for `n_latents` articulators, which follow as critically damped
+    second-order systems (the task dynamics of Saltzman & Munhall 1989). A trial is silence, a
+    random sequence of phonemes of 60-200 ms, and silence. Rates are exponential in the latents
+    around log-normal channel means (`mean_rate` counts per bin); each unit's log gain walks from
+    block to block with sd `gain_drift`, and blocks are the sessions. Spikes are Poisson.
+    """
+    _positive(n_trials=n_trials, n_units=n_units, min_bins=min_bins, n_latents=n_latents)
+    _positive(n_phonemes=n_phonemes, n_blocks=n_blocks, mean_rate=mean_rate)
+    _positive(bin_width_s=bin_width_s)
+    if max_bins < min_bins:
+        raise ValueError(f"max_bins must be at least min_bins ({min_bins}), got {max_bins}.")
+    system = _generator(seed, _SYSTEM)
+    targets_PD = system.standard_normal((n_phonemes, n_latents))
+    loading_ND = system.standard_normal((n_units, n_latents)) / math.sqrt(n_latents)
+    spread = 0.8
+    mean_N = mean_rate * np.exp(spread * system.standard_normal(n_units) - spread**2 / 2)
+    steps_GN = _generator(seed, _BLOCK).standard_normal((n_blocks, n_units)) * gain_drift
+    log_gain_GN = np.cumsum(steps_GN, axis=0) - steps_GN[0]
+    block = [i * n_blocks // n_trials for i in range(n_trials)]
+    splits = assign_splits(n_trials, fractions, seed, strata=np.array(block))
+    # Half the variance of the log-rate keeps the mean of its exponential near mean_N.
+    offset_N = np.log(mean_N) - 0.5 * LATENT_VARIANCE * (loading_ND**2).sum(axis=1)
+    for i in range(n_trials):
+        generator = _generator(seed, _TRIAL, i)
+        n_bins = int(generator.integers(min_bins, max_bins + 1))
+        target_TD = _phoneme_targets(generator, targets_PD, n_bins, bin_width_s)
+        x_TD = critically_damped(target_TD, rate_hz=4.0, step=bin_width_s)
+        rates_TN = np.exp(x_TD @ loading_ND.T + offset_N + log_gain_GN[block[i]])
+        yield Trial(
+            spikes=_poisson(generator, rates_TN),
+            trial_id=f"speech{i:06d}",
+            session=f"block{block[i]:03d}",
+            split=splits[i],
+            rates=rates_TN.astype(np.float32),
+            latents=x_TD.astype(np.float32),
+        )
+
+
+def _phoneme_targets(
+    generator: np.random.Generator, targets_PD: np.ndarray, n_bins: int, bin_width_s: float
+) -> np.ndarray:
+    """(T, D) targets: 0 (rest) in silence, else those of the phoneme of the moment."""
+    target_TD = np.zeros((n_bins, targets_PD.shape[1]))
+    before, after = (int(generator.uniform(0.1, 0.3) / bin_width_s) for _ in range(2))
+    at = before
+    while at < n_bins - after:
+        length = max(1, round(generator.uniform(0.06, 0.2) / bin_width_s))
+        end = min(at + length, n_bins - after)
+        target_TD[at:end] = targets_PD[generator.integers(len(targets_PD))]
+        at = end
+    return target_TD
+
+
+def critically_damped(target_TD: np.ndarray, *, rate_hz: float, step: float) -> np.ndarray:
+    """(T, D) positions x of x'' = w² (target - x) - 2 w x', w = 2 pi rate_hz, from rest at 0.
+
+    Exact for targets constant within a bin: with e = x - target and v = x',
+    e(t) = (e + (v + w e) t) exp(-w t), v(t) = (v - w (v + w e) t) exp(-w t).
+    """
+    w = 2 * math.pi * rate_hz
+    decay = math.exp(-w * step)
+    x, v = np.zeros(target_TD.shape[1]), np.zeros(target_TD.shape[1])
+    path = np.empty_like(target_TD)
+    for t, target in enumerate(target_TD):
+        error = x - target
+        push = (v + w * error) * step
+        x, v = target + (error + push) * decay, (v - w * push) * decay
+        path[t] = x
+    return path
+
+
+def _poisson(generator: np.random.Generator, rates_TN: np.ndarray) -> np.ndarray:
+    counts = generator.poisson(rates_TN)
+    return counts.astype(np.uint8 if counts.max() <= 255 else np.uint16)
+
+
+def _positive(**settings: float) -> None:
+    for name, value in settings.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}.")

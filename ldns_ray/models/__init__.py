@@ -1,0 +1,1 @@
+"""Autoencoder, denoiser, diffusion and observation models: PyTorch alone."""

@@ -1,0 +1,136 @@
+"""The denoiser: noisy latents, diffusion time and optional conditions → the noise.
+
+Shapes: B trials, T bins, D latents, K covariate channels, C condition entries, H width, E = H/4.
+Kapoor, Schulz et al. 2024 (arXiv 2407.08751), section 3.2; adaptive norms of Peebles & Xie 2023.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ldns_ray.models.layers import (
+    ChannelLinear,
+    ChannelMLP,
+    bottleneck_groups,
+    channels_first,
+    channels_last,
+    modulate,
+    time_norm,
+)
+from ldns_ray.models.ssm import S4
+
+N_FREQUENCIES = 128
+MAX_PERIOD = 10_000
+
+Kernels = list[tuple[Tensor, int]]
+
+
+def time_features(t_B: Tensor) -> Tensor:
+    """Sinusoidal features (B, 256) of diffusion times, cosines first (Vaswani et al. 2017)."""
+    exponent = torch.arange(N_FREQUENCIES, device=t_B.device, dtype=torch.float32) / N_FREQUENCIES
+    angle = t_B.float()[:, None] * torch.exp(-math.log(MAX_PERIOD) * exponent)
+    return torch.cat((angle.cos(), angle.sin()), -1)
+
+
+class DenoiserBlock(nn.Module):
+    """State-space layer and MLP, each shifted, scaled and gated by the embedding (adaLN-zero)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.modulation = nn.Linear(width // 4, 6 * width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+        self.s4 = S4(width, bidirectional=True)
+        self.mlp = ChannelMLP(width, bias=True)
+
+    def forward(
+        self,
+        x_HBT: Tensor,
+        e_BE: Tensor,
+        mask_BT: Tensor | None,
+        kernel: tuple[Tensor, int] | None = None,
+    ) -> Tensor:
+        six = self.modulation(nn.functional.gelu(e_BE)).T.contiguous()[..., None].chunk(6)
+        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = six
+        u = modulate(time_norm(x_HBT, mask_BT), shift_1, scale_1, mask_BT)
+        x = torch.addcmul(x_HBT, gate_1, nn.functional.gelu(self.s4(u, kernel)))
+        return torch.addcmul(x, gate_2, self.mlp(modulate(time_norm(x, mask_BT), shift_2, scale_2)))
+
+
+class Denoiser(nn.Module):
+    """Predicts the noise in standardised latents.
+
+    Args:
+        n_latents: latents D.
+        width: channels H, a multiple of 4.
+        n_blocks: blocks.
+        n_covariates: per-bin covariate channels K, concatenated to the latents.
+        n_conditions: entries C of the per-trial condition vector, added to the time embedding.
+        head_gain: factor on the output layer's initial weight and bias.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_latents: int,
+        width: int,
+        n_blocks: int,
+        n_covariates: int = 0,
+        n_conditions: int = 0,
+        head_gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if width % 4:
+            raise ValueError(f"width must be a multiple of 4, got {width}.")
+        self.n_latents, self.n_covariates, self.n_conditions = n_latents, n_covariates, n_conditions
+        n_channels, n_embedding = n_latents + n_covariates, width // 4
+        groups = bottleneck_groups(width, n_channels)
+        self.conv_in = ChannelLinear(n_channels, width, groups=groups)
+        self.blocks = nn.ModuleList(DenoiserBlock(width) for _ in range(n_blocks))
+        self.conv_out = ChannelLinear(width, n_channels, groups=groups)
+        with torch.no_grad():
+            for parameter in self.conv_out.parameters():
+                parameter.mul_(head_gain)
+
+        def embed(n_in: int) -> nn.Sequential:
+            return nn.Sequential(
+                nn.Linear(n_in, n_embedding), nn.SiLU(), nn.Linear(n_embedding, n_embedding)
+            )
+
+        self.embed_time = embed(2 * N_FREQUENCIES)
+        self.embed_condition = embed(n_conditions) if n_conditions else None
+
+    def kernels(self, n_bins: int) -> Kernels:
+        """Every block's kernel for trials padded to `n_bins`: they do not depend on the diffusion time."""
+        return [block.s4.taps_fft(n_bins) for block in self.blocks]  # type: ignore[union-attr, operator]
+
+    def forward(
+        self,
+        z_BTD: Tensor,
+        t_B: Tensor,
+        covariates_BTK: Tensor | None = None,
+        condition_BC: Tensor | None = None,
+        mask_BT: Tensor | None = None,
+        kernels: Kernels | None = None,
+    ) -> Tensor:
+        """Noise (B, T, D) in `z_BTD` at steps `t_B` (0 … n_steps - 1).
+
+        Raises ValueError if covariates or the condition are missing, not asked for, or of another size.
+        """
+        self._check("covariates", covariates_BTK, self.n_covariates)
+        self._check("condition", condition_BC, self.n_conditions)
+        e_BE = self.embed_time(time_features(t_B).to(z_BTD.dtype))
+        if self.embed_condition is not None:
+            e_BE = e_BE + self.embed_condition(condition_BC)
+        x_BTC = z_BTD if covariates_BTK is None else torch.cat((z_BTD, covariates_BTK), -1)
+        x_HBT = self.conv_in(channels_first(x_BTC))
+        for i, block in enumerate(self.blocks):
+            x_HBT = block(x_HBT, e_BE, mask_BT, None if kernels is None else kernels[i])
+        return channels_last(self.conv_out(x_HBT)[: self.n_latents])
+
+    @staticmethod
+    def _check(name: str, value: Tensor | None, size: int) -> None:
+        got = 0 if value is None else value.shape[-1]
+        if got != size:
+            raise ValueError(f"The denoiser was made for {size} {name} entries, got {got}.")

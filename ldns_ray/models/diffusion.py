@@ -1,0 +1,109 @@
+"""Denoising diffusion: noise schedule, training loss, samplers.
+
+Shapes: B trials, T bins, D latents. Steps are numbered 0 … n_steps - 1, from clean to noisy.
+A sampler takes `predict_noise(z_BTD, t_B) -> eps_BTD`, the schedule and the initial noise.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ldns_ray.models.autoencoder import Loss
+
+PredictNoise = Callable[[Tensor, Tensor], Tensor]
+DrawNoise = Callable[[], Tensor]
+
+
+class Schedule(NamedTuple):
+    """Variances of the forward process, (n_steps,), in double precision."""
+
+    beta: Tensor
+    alpha_bar: Tensor
+
+
+def linear_schedule(n_steps: int, beta_start: float, beta_end: float) -> Schedule:
+    """Linear variances β and ᾱ_t = Π (1 - β_s): Ho et al. 2020, section 4."""
+    beta = torch.linspace(beta_start, beta_end, n_steps, dtype=torch.float64)
+    return Schedule(beta, torch.cumprod(1 - beta, 0))
+
+
+def add_noise(z_BTD: Tensor, eps_BTD: Tensor, alpha_bar_B: Tensor) -> Tensor:
+    """Sample q(z_t | z_0): Ho et al. 2020, eq. 4."""
+    a = alpha_bar_B.to(z_BTD.dtype)[:, None, None]
+    return a.sqrt() * z_BTD + (1 - a).sqrt() * eps_BTD
+
+
+def diffusion_loss(
+    predicted_BTD: Tensor,
+    eps_BTD: Tensor,
+    mask_BT: Tensor | None,
+    *,
+    loss: Literal["smooth_l1", "mse"],
+    smooth_l1_beta: float,
+) -> Loss:
+    """Error of the predicted noise over the bins inside trials."""
+    if loss == "mse":
+        error = nn.functional.mse_loss(predicted_BTD, eps_BTD, reduction="none")
+    else:
+        error = nn.functional.smooth_l1_loss(
+            predicted_BTD, eps_BTD, beta=smooth_l1_beta, reduction="none"
+        )
+    if mask_BT is not None:
+        error = error * mask_BT[..., None]
+    n_bins = eps_BTD[..., 0].numel() if mask_BT is None else mask_BT.sum()
+    count = torch.as_tensor(n_bins * eps_BTD.shape[-1], device=error.device, dtype=error.dtype)
+    return Loss(error.sum(), count)
+
+
+def ddpm(
+    predict_noise: PredictNoise, schedule: Schedule, z_BTD: Tensor, draw_noise: DrawNoise
+) -> Tensor:
+    """Ancestral sampling over every step, posterior variance: Ho et al. 2020, Algorithm 2 and eq. 7."""
+    for t in reversed(range(len(schedule.beta))):
+        beta, alpha_bar = schedule.beta[t].item(), schedule.alpha_bar[t].item()
+        eps = predict_noise(z_BTD, z_BTD.new_full((len(z_BTD),), t))
+        z_BTD = (z_BTD - beta / (1 - alpha_bar) ** 0.5 * eps) / (1 - beta) ** 0.5
+        if t > 0:
+            variance = beta * (1 - schedule.alpha_bar[t - 1].item()) / (1 - alpha_bar)
+            z_BTD = z_BTD + variance**0.5 * draw_noise()
+    return z_BTD
+
+
+def dpmpp_2m(
+    predict_noise: PredictNoise, schedule: Schedule, z_BTD: Tensor, n_steps: int
+) -> Tensor:
+    """DPM-Solver++ (2M), data prediction, deterministic: Lu et al. 2022b, Algorithm 2.
+
+    Steps are even in the half log signal-to-noise ratio λ; the network is asked at the fractional
+    diffusion times in between. The last step goes to the clean latents.
+    """
+    alpha_bar = schedule.alpha_bar
+    log_snr = 0.5 * (alpha_bar.log() - (1 - alpha_bar).log())
+    nodes = torch.linspace(log_snr[-1].item(), log_snr[0].item(), n_steps, dtype=torch.float64)
+    times = _interpolate(
+        nodes, log_snr.flip(0), torch.arange(len(log_snr) - 1, -1, -1, dtype=torch.float64)
+    )
+    alpha, sigma = torch.sigmoid(2 * nodes).sqrt(), torch.sigmoid(-2 * nodes).sqrt()
+    previous: Tensor | None = None
+    for i in range(n_steps):
+        eps = predict_noise(z_BTD, z_BTD.new_full((len(z_BTD),), times[i].item()))
+        clean = (z_BTD - sigma[i].item() * eps) / alpha[i].item()
+        if i == n_steps - 1:
+            return clean
+        h = (nodes[i + 1] - nodes[i]).item()
+        direction = clean if previous is None else 1.5 * clean - 0.5 * previous  # even steps: r = 1
+        ratio = (sigma[i + 1] / sigma[i]).item()
+        z_BTD = (
+            ratio * z_BTD - alpha[i + 1].item() * torch.expm1(torch.tensor(-h)).item() * direction
+        )
+        previous = clean
+    return z_BTD
+
+
+def _interpolate(x: Tensor, known_x: Tensor, known_y: Tensor) -> Tensor:
+    """Piecewise linear interpolation; `known_x` ascending."""
+    right = torch.searchsorted(known_x, x).clamp(1, len(known_x) - 1)
+    weight = ((x - known_x[right - 1]) / (known_x[right] - known_x[right - 1])).clamp(0, 1)
+    return known_y[right - 1] + weight * (known_y[right] - known_y[right - 1])

@@ -1,0 +1,177 @@
+"""Import the checkpoints of the paper's authors.
+
+Key by key, their modules (https://github.com/mackelab/LDNS) into ours. Direction, groups, widths and
+block counts follow from the shapes.
+"""
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ldns_ray.models.autoencoder import Autoencoder
+from ldns_ray.models.denoiser import Denoiser
+
+Weights = Mapping[str, Tensor | np.ndarray]
+
+
+def import_reference(state_dict: Weights, *, n_covariates: int = 0) -> Autoencoder | Denoiser:
+    """Our model with the weights of an authors' autoencoder or denoiser.
+
+    Args:
+        state_dict: their parameters by name (tensors or arrays).
+        n_covariates: extra input channels of a denoiser, which the shapes do not tell.
+
+    Raises ValueError if it is neither, or if keys are missing, left over or of the wrong size.
+    """
+    theirs = {
+        k: torch.as_tensor(np.asarray(v) if not isinstance(v, Tensor) else v)
+        for k, v in state_dict.items()
+    }
+    model: Autoencoder | Denoiser
+    if "ae_net.encoder_in.weight" in theirs:
+        model, ours = _autoencoder(theirs)
+    elif "conv_in.weight" in theirs:
+        model, ours = _denoiser(theirs, n_covariates)
+    else:
+        some = ", ".join(list(theirs)[:5])
+        raise ValueError(
+            "Expected an LDNS autoencoder (ae_net.encoder_in.weight) or denoiser (conv_in.weight), "
+            f"got the keys {some}, …"
+        )
+    expected = model.state_dict()
+    for name in sorted(expected.keys() ^ ours.keys()):
+        raise ValueError(f"The checkpoint {'has no' if name in expected else 'also has'} {name}.")
+    for name, value in ours.items():
+        if value.shape != expected[name].shape:
+            raise ValueError(
+                f"{name} must be {tuple(expected[name].shape)}, got {tuple(value.shape)}."
+            )
+    model.load_state_dict(ours)
+    return model
+
+
+def _count(theirs: Mapping[str, Tensor], prefix: str) -> int:
+    found = {m[1] for k in theirs if (m := re.match(re.escape(prefix) + r"\.(\d+)\.", k))}
+    return len(found)
+
+
+def _get(theirs: Mapping[str, Tensor], key: str) -> Tensor:
+    if key not in theirs:
+        raise ValueError(f"The checkpoint has no {key}.")
+    return theirs[key]
+
+
+def _autoencoder(theirs: Mapping[str, Tensor]) -> tuple[Autoencoder, dict[str, Tensor]]:
+    width, n_units, _ = _get(theirs, "ae_net.encoder_in.weight").shape
+    bidirectional = len(_get(theirs, "ae_net.encoder.0.time_mixer.kernel.C")) == 2
+    model = Autoencoder(
+        n_units=n_units,
+        n_latents=len(_get(theirs, "ae_net.bottleneck.weight")),
+        width=width,
+        n_blocks=_count(theirs, "ae_net.encoder"),
+        n_decoder_blocks=_count(theirs, "ae_net.decoder"),
+        bidirectional=bidirectional,
+    )
+    ours: dict[str, Tensor] = {}
+    for name in ("encoder_in", "bottleneck", "unbottleneck", "decoder_out"):
+        ours[f"{name}.weight"] = _get(theirs, f"ae_net.{name}.weight").squeeze(-1)
+        ours[f"{name}.bias"] = _get(theirs, f"ae_net.{name}.bias")
+    for stack in ("encoder", "decoder"):
+        for i in range(_count(theirs, f"ae_net.{stack}")):
+            source, target = f"ae_net.{stack}.{i}.", f"{stack}.{i}."
+            shift_1, scale_1, _, shift_2, scale_2, _ = (
+                _get(theirs, source + "ada_ln").flatten().chunk(6)
+            )
+            ours |= {target + "shift_1": shift_1, target + "scale_1": scale_1}
+            ours |= {target + "shift_2": shift_2, target + "scale_2": scale_2}
+            ours[target + "gain"] = _get(theirs, source + "post_tm_scale.weight").flatten()
+            ours[target + "offset"] = _get(theirs, source + "post_tm_scale.bias")
+            ours[target + "mlp.0.weight"] = _get(theirs, source + "channel_mixer.1.weight")
+            ours[target + "mlp.2.weight"] = _get(theirs, source + "channel_mixer.3.weight")
+            ours |= {f"{target}s4.{k}": v for k, v in _s4(theirs, source + "time_mixer.").items()}
+    return model, ours
+
+
+def _denoiser(
+    theirs: Mapping[str, Tensor], n_covariates: int
+) -> tuple[Denoiser, dict[str, Tensor]]:
+    n_channels = len(_get(theirs, "conv_out.weight"))
+    if not 0 <= n_covariates < n_channels:
+        raise ValueError(f"n_covariates must be in [0, {n_channels}), got {n_covariates}.")
+    condition = theirs.get("c_emb.0.weight")
+    model = Denoiser(
+        n_latents=n_channels - n_covariates,
+        width=len(_get(theirs, "conv_in.weight")),
+        n_blocks=_count(theirs, "blocks"),
+        n_covariates=n_covariates,
+        n_conditions=0 if condition is None else condition.shape[1],
+    )
+    ours: dict[str, Tensor] = {}
+    for name in ("conv_in", "conv_out"):
+        ours[f"{name}.weight"] = _get(theirs, f"{name}.weight").squeeze(-1)
+        ours[f"{name}.bias"] = _get(theirs, f"{name}.bias")
+    embeddings = {"t_emb.mlp": "embed_time"} | (
+        {} if condition is None else {"c_emb": "embed_condition"}
+    )
+    for their_name, our_name in embeddings.items():
+        for layer in (0, 2):
+            for kind in ("weight", "bias"):
+                ours[f"{our_name}.{layer}.{kind}"] = _get(theirs, f"{their_name}.{layer}.{kind}")
+    for i in range(_count(theirs, "blocks")):
+        source, target = f"blocks.{i}.", f"blocks.{i}."
+        for kind in ("weight", "bias"):
+            ours[f"{target}modulation.{kind}"] = _get(theirs, f"{source}ada_ln.1.{kind}")
+            ours[f"{target}mlp.0.{kind}"] = _get(theirs, f"{source}channel_mixer.1.{kind}")
+            ours[f"{target}mlp.2.{kind}"] = _get(theirs, f"{source}channel_mixer.3.{kind}")
+        ours |= {f"{target}s4.{k}": v for k, v in _s4(theirs, source + "time_mixer.").items()}
+    return model, ours
+
+
+def _s4(theirs: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """State-space parameters; their C is stored multiplied by (I - Ā^L), ours is C itself."""
+
+    def get(name: str) -> Tensor:
+        return _get(theirs, f"{prefix}{name}")
+
+    log_dt = get("kernel.inv_dt").flatten()
+    neg_re, neg_im = get("kernel.A_real"), get("kernel.A_imag")
+    p, b = get("kernel.P").squeeze(0), get("kernel.B").squeeze(0)
+    c_QHn = torch.view_as_complex(get("kernel.C").double().contiguous())
+    length = int(get("kernel.l_kernel"))
+    if length > 0:
+        c_QHn = _untruncate(c_QHn, neg_re, neg_im, p, log_dt, length)
+    return {
+        "log_neg_re": neg_re,
+        "neg_im": neg_im,
+        "p": p,
+        "b": b,
+        "c": torch.view_as_real(c_QHn).to(p.dtype),
+        "log_dt": log_dt,
+        "skip": get("D").flatten(),
+    }
+
+
+def _untruncate(
+    c_QHn: Tensor,
+    log_neg_re_Hn: Tensor,
+    neg_im_Hn: Tensor,
+    p_Hn2: Tensor,
+    log_dt_H: Tensor,
+    length: int,
+) -> Tensor:
+    """C_stored (I - Ā^length)^-1, by the dense 64-state system in double precision."""
+    lam = torch.complex(-log_neg_re_Hn.double().exp(), -neg_im_Hn.double())
+    p = torch.view_as_complex(p_Hn2.double().contiguous())
+    lam, p, c = (torch.cat((v, v.conj()), -1) for v in (lam, p, c_QHn))
+    dt = log_dt_H.double().exp()[:, None, None]
+    a_Hnn = torch.diag_embed(lam) - p[:, :, None] * p.conj()[:, None]
+    eye = torch.eye(a_Hnn.shape[-1], dtype=a_Hnn.dtype)
+    a_bar = torch.linalg.solve(eye - dt / 2 * a_Hnn, eye + dt / 2 * a_Hnn)
+    removed = eye - torch.linalg.matrix_power(a_bar, length)
+    whole = torch.linalg.solve(removed.mT, c.movedim(0, -1)).movedim(
+        -1, 0
+    )  # x R = c  ⇔  Rᵀ xᵀ = cᵀ
+    return whole[..., : c_QHn.shape[-1]]

@@ -1,0 +1,412 @@
+"""The trained whole: encode spikes, decode latents, sample new trials, save and load.
+
+Shapes: B trials of a block, T bins, N units, D latents. Trials are lists of (T_i, channels) arrays.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ldns_ray.models.autoencoder import Autoencoder
+from ldns_ray.models.conditioning import LENGTH, Conditioning
+from ldns_ray.models.denoiser import Denoiser, Kernels
+from ldns_ray.models.diffusion import ddpm, dpmpp_2m, linear_schedule
+from ldns_ray.models.observation import (
+    CONDITION_DRAW,
+    LATENT_NOISE,
+    SpikeHistory,
+    keyed_generator,
+    sample_poisson,
+)
+
+FORMAT = 1
+BLOCK = 64
+"""Trials that go through the networks together. Blocks start at multiples of it, so that a trial's
+numbers do not depend on which trials a worker was given."""
+
+Arrays = Sequence[np.ndarray] | np.ndarray
+
+
+class Samples(NamedTuple):
+    """Sampled trials: spikes (T_i, N) uint8, rates (T_i, N) in counts per bin, latents (T_i, D)."""
+
+    spikes: list[np.ndarray]
+    rates: list[np.ndarray]
+    latents: list[np.ndarray]
+    conditions: dict[str, np.ndarray]
+    """Per-trial conditions (n, C) the trials were sampled for, by name; without `length`."""
+    covariates: dict[str, list[np.ndarray]]
+    """Per-bin covariates, a list of (T_i, K), by name."""
+
+
+@dataclass(frozen=True)
+class TrainingDraws:
+    """Lengths, conditions and covariates of the training trials: what samples are drawn for by default."""
+
+    n_bins_S: np.ndarray
+    conditions: dict[str, np.ndarray]
+    covariates: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The linear noise schedule."""
+
+    n_steps: int = 1000
+    beta_start: float = 1e-4
+    beta_end: float = 0.02
+
+
+@dataclass
+class LDNS:
+    """Latent diffusion model of neural spiking data (Kapoor, Schulz et al. 2024, arXiv 2407.08751)."""
+
+    autoencoder: Autoencoder
+    autoencoder_settings: dict[str, Any]
+    denoiser: Denoiser
+    denoiser_settings: dict[str, Any]
+    noise: Noise
+    latent_mean_D: np.ndarray
+    latent_std_D: np.ndarray
+    conditioning: Conditioning
+    training: TrainingDraws
+    bin_width_s: float
+    unit_names: list[str]
+    observation: SpikeHistory | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.autoencoder.eval()
+        self.denoiser.eval()
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.denoiser.parameters()).device
+
+    def to(self, device: torch.device | str) -> "LDNS":
+        self.autoencoder.to(device)
+        self.denoiser.to(device)
+        return self
+
+    # -----------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def encode(self, spikes: Arrays) -> list[np.ndarray]:
+        """Latents (T_i, D) of spike counts, a list of (T_i, N) or an array (S, T, N)."""
+        latents: list[np.ndarray] = []
+        for start in range(0, len(spikes), BLOCK):
+            x_BTN, mask_BT, n_bins = self._pad(
+                [np.asarray(s) for s in spikes[start : start + BLOCK]]
+            )
+            z_BTD = self.autoencoder.encode(x_BTN, mask_BT).cpu().numpy()
+            latents += [z[:n].copy() for z, n in zip(z_BTD, n_bins, strict=True)]
+        return latents
+
+    @torch.no_grad()
+    def decode(self, latents: Arrays) -> list[np.ndarray]:
+        """Firing rates (T_i, N), in counts per bin, of latents, a list of (T_i, D) or an array."""
+        rates: list[np.ndarray] = []
+        for start in range(0, len(latents), BLOCK):
+            z_BTD, mask_BT, n_bins = self._pad(
+                [np.asarray(z) for z in latents[start : start + BLOCK]]
+            )
+            rates_BTN = self.autoencoder.decode(z_BTD, mask_BT).cpu().numpy()
+            rates += [r[:n].copy() for r, n in zip(rates_BTN, n_bins, strict=True)]
+        return rates
+
+    def observe(
+        self, rates: Sequence[np.ndarray], *, seed: int, first_trial: int = 0
+    ) -> list[np.ndarray]:
+        """Spike counts (T_i, N) uint8 drawn for rates (T_i, N)."""
+        if self.observation is None:
+            return sample_poisson(rates, seed=seed, first_trial=first_trial)
+        return self.observation.sample(rates, seed=seed, first_trial=first_trial)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        *,
+        n_bins: int | Sequence[int] | None = None,
+        condition: Mapping[str, np.ndarray] | None = None,
+        covariates: Mapping[str, Arrays] | None = None,
+        sampler: str = "dpmpp_2m",
+        n_steps: int = 20,
+        guidance: float = 1.0,
+        seed: int = 0,
+        first_trial: int = 0,
+    ) -> Samples:
+        """Sample `n` new trials.
+
+        Args:
+            n: trials.
+            n_bins: bins of each trial, or of all; drawn from the training trials if not given.
+            condition: by name, one row (n, C) per trial; drawn from the training trials, together
+                with the length, if not given.
+            covariates: by name, n arrays (T_i, K); drawn likewise.
+            sampler: `ddpm` (every step of the schedule) or `dpmpp_2m` in `n_steps` steps.
+            guidance: 1; other strengths need a model trained with dropped conditions.
+            seed, first_trial: trial `first_trial + i` of a seed is drawn from its own random numbers.
+
+        Raises ValueError for unknown, missing or wrongly sized conditions and covariates.
+        """
+        if n < 0:
+            raise ValueError(f"n must be non-negative, got {n}.")
+        if sampler not in ("ddpm", "dpmpp_2m"):
+            raise ValueError(f"sampler must be ddpm or dpmpp_2m, got {sampler!r}.")
+        if n_steps < 1:
+            raise ValueError(f"n_steps must be at least 1, got {n_steps}.")
+        if guidance != 1.0:
+            raise ValueError(
+                f"guidance must be 1: this model was not trained with dropped conditions, got {guidance}."
+            )
+        lengths, conditions, traces = self._requests(
+            n, n_bins, condition, covariates, seed, first_trial
+        )
+        out = Samples([], [], [], conditions, traces)
+        kernels: dict[int, Kernels] = {}
+        start = 0
+        while start < n:
+            stop = min(n, start + BLOCK - (first_trial + start) % BLOCK)
+            block = slice(start, stop)
+            latents = self._sample_latents(
+                lengths[block], {k: v[block] for k, v in conditions.items()},
+                {k: v[block] for k, v in traces.items()}, sampler, n_steps, seed, first_trial + start, kernels,
+            )  # fmt: skip
+            rates = self.decode(latents)
+            out.spikes.extend(self.observe(rates, seed=seed, first_trial=first_trial + start))
+            out.rates.extend(rates)
+            out.latents.extend(latents)
+            start = stop
+        return out
+
+    def _sample_latents(
+        self, lengths: np.ndarray, conditions: dict[str, np.ndarray], covariates: dict[str, list[np.ndarray]],
+        sampler: str, n_steps: int, seed: int, first_trial: int, kernels: dict[int, Kernels],
+    ) -> list[np.ndarray]:  # fmt: skip
+        longest, n_latents = int(lengths.max()), len(self.latent_mean_D)
+        generators = [
+            keyed_generator(seed, first_trial + i, LATENT_NOISE) for i in range(len(lengths))
+        ]
+
+        def draw_noise() -> Tensor:
+            noise = np.zeros((len(lengths), longest, n_latents), np.float32)
+            for i, (generator, length) in enumerate(zip(generators, lengths, strict=True)):
+                noise[i, :length] = generator.standard_normal((length, n_latents), dtype=np.float32)
+            return torch.from_numpy(noise).to(self.device)
+
+        mask_BT = None
+        if (lengths != longest).any():
+            mask_BT = torch.from_numpy(np.arange(longest) < lengths[:, None]).to(self.device)
+        given = {k: torch.from_numpy(v).to(self.device) for k, v in conditions.items()}
+        condition_BC = self.conditioning.condition(torch.from_numpy(lengths).to(self.device), given)
+        covariates_BTK = self.conditioning.covariate(
+            {k: self._pad(v)[0] for k, v in covariates.items()}
+        )
+        if longest not in kernels:
+            kernels.clear()
+            kernels[longest] = self.denoiser.kernels(longest)
+
+        def predict_noise(z_BTD: Tensor, t_B: Tensor) -> Tensor:
+            return self.denoiser(
+                z_BTD, t_B, covariates_BTK, condition_BC, mask_BT, kernels[longest]
+            )
+
+        schedule = linear_schedule(self.noise.n_steps, self.noise.beta_start, self.noise.beta_end)
+        if sampler == "ddpm":
+            z_BTD = ddpm(predict_noise, schedule, draw_noise(), draw_noise)
+        else:
+            z_BTD = dpmpp_2m(predict_noise, schedule, draw_noise(), n_steps)
+        z = z_BTD.cpu().numpy() * self.latent_std_D + self.latent_mean_D
+        return [z[i, :length].astype(np.float32) for i, length in enumerate(lengths)]
+
+    def _requests(
+        self, n: int, n_bins: int | Sequence[int] | None, condition: Mapping[str, np.ndarray] | None,
+        covariates: Mapping[str, Arrays] | None, seed: int, first_trial: int,
+    ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, list[np.ndarray]]]:  # fmt: skip
+        """Lengths, conditions and covariates of the trials to sample, checked or drawn from training."""
+        condition, covariates = dict(condition or {}), dict(covariates or {})
+        wanted = {k: v for k, v in self.conditioning.conditions.items() if k != LENGTH}
+        for kind, given, known in (
+            ("condition", condition, wanted), ("covariate", covariates, self.conditioning.covariates),
+        ):  # fmt: skip
+            for name in given:
+                if name not in known:
+                    raise ValueError(
+                        f"The model has no {kind} {name!r}; it was trained with: {', '.join(known) or 'none'}."
+                    )
+            for name in known:
+                if given and name not in given:
+                    raise ValueError(
+                        f"The {kind} {name!r} is missing; the model was trained with: {', '.join(known)}."
+                    )
+            for name, value in given.items():
+                if len(value) != n:
+                    raise ValueError(
+                        f"The {kind} {name!r} must have {n} rows, one per trial, got {len(value)}."
+                    )
+        draws = self.training
+        pick = np.array(
+            [
+                keyed_generator(seed, first_trial + i, CONDITION_DRAW).integers(len(draws.n_bins_S))
+                for i in range(n)
+            ],
+            dtype=np.int64,
+        )
+        traces = {k: [np.asarray(x, np.float32) for x in v] for k, v in covariates.items()}
+        if n_bins is not None:
+            lengths = np.broadcast_to(np.asarray(n_bins, dtype=np.int64), (n,)).copy()
+        elif traces:
+            lengths = np.array([len(x) for x in next(iter(traces.values()))], dtype=np.int64)
+        else:
+            lengths = draws.n_bins_S[pick].astype(np.int64)
+        if n and lengths.min() < 1:
+            raise ValueError(f"n_bins must be at least 1, got {lengths.min()}.")
+        if not traces and self.conditioning.covariates:
+            if n_bins is not None and (lengths > draws.n_bins_S[pick]).any():
+                raise ValueError(
+                    "Trials longer than those of the training set need their covariates "
+                    f"{', '.join(self.conditioning.covariates)}: pass them."
+                )
+            starts = np.cumsum(draws.n_bins_S) - draws.n_bins_S
+            traces = {
+                k: [v[starts[i] : starts[i] + t] for i, t in zip(pick, lengths, strict=True)]
+                for k, v in draws.covariates.items()
+            }
+        for name, size in self.conditioning.covariates.items():
+            for i, (trace, length) in enumerate(zip(traces[name], lengths, strict=True)):
+                if trace.shape != (length, size):
+                    raise ValueError(
+                        f"The covariate {name!r} of trial {i} must be {(int(length), size)}, got {trace.shape}."
+                    )
+        conditions = {k: np.asarray(v, np.float32) for k, v in condition.items()}
+        if not conditions:
+            conditions = {k: draws.conditions[k][pick] for k in wanted}
+        for name, size in wanted.items():
+            if conditions[name].shape != (n, size):
+                raise ValueError(
+                    f"The condition {name!r} must be {(n, size)}, got {conditions[name].shape}."
+                )
+        return lengths, conditions, traces
+
+    def _pad(self, trials: Sequence[np.ndarray]) -> tuple[Tensor, Tensor | None, list[int]]:
+        """Trials side by side, zero-padded, float32, on the model's device, with their mask and lengths."""
+        n_bins = [len(x) for x in trials]
+        padded = np.zeros((len(trials), max(n_bins), trials[0].shape[1]), np.float32)
+        for i, x in enumerate(trials):
+            padded[i, : len(x)] = x
+        mask_BT = None
+        if min(n_bins) != max(n_bins):
+            mask_BT = torch.from_numpy(np.arange(max(n_bins)) < np.array(n_bins)[:, None]).to(
+                self.device
+            )
+        return torch.from_numpy(padded).to(self.device), mask_BT, n_bins
+
+    # -----------------------------------------------------------------------------------------
+
+    def save(self, uri: str | os.PathLike[str]) -> None:
+        """Write `model.safetensors`, then `config.json`, under a folder or URI."""
+        from safetensors.torch import save
+
+        from ldns_ray import storage
+
+        tensors = {f"autoencoder.{k}": v for k, v in self.autoencoder.state_dict().items()}
+        tensors |= {f"denoiser.{k}": v for k, v in self.denoiser.state_dict().items()}
+        c = self.conditioning
+        arrays = {
+            "latent_mean": self.latent_mean_D, "latent_std": self.latent_std_D,
+            "condition_mean": c.condition_mean_C, "condition_std": c.condition_std_C,
+            "covariate_mean": c.covariate_mean_K, "covariate_std": c.covariate_std_K,
+            "training.n_bins": self.training.n_bins_S,
+        }  # fmt: skip
+        arrays |= {f"training.condition.{k}": v for k, v in self.training.conditions.items()}
+        arrays |= {f"training.covariate.{k}": v for k, v in self.training.covariates.items()}
+        if self.observation is not None:
+            o = self.observation
+            arrays |= {
+                "history": o.history_NJ,
+                "history_gain": o.gain_N,
+                "history_offset": o.offset_N,
+            }
+        tensors |= {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in arrays.items()}
+        config = {
+            "format": FORMAT,
+            "autoencoder": self.autoencoder_settings,
+            "denoiser": self.denoiser_settings,
+            "noise": asdict(self.noise),
+            "conditions": c.conditions,
+            "covariates": c.covariates,
+            "bin_width_s": self.bin_width_s,
+            "unit_names": self.unit_names,
+            "count_cap": None if self.observation is None else self.observation.count_cap,
+            "provenance": self.provenance,
+        }
+        tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+        storage.write_bytes(storage.join(uri, "model.safetensors"), save(tensors))
+        storage.write_bytes(storage.join(uri, "config.json"), json.dumps(config, indent=1).encode())
+
+    @classmethod
+    def load(cls, uri: str | os.PathLike[str]) -> "LDNS":
+        """Read what `save` wrote. Nothing is unpickled. Raises FileNotFoundError, ValueError."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        from ldns_ray import storage
+
+        if not storage.exists(storage.join(uri, "config.json")):
+            raise FileNotFoundError(
+                f"No LDNS model under {uri}. Train one with: python jobs/train.py --help"
+            )
+        try:
+            config = json.loads(storage.read_bytes(storage.join(uri, "config.json")))
+            tensors = load(storage.read_bytes(storage.join(uri, "model.safetensors")))
+            return cls._restore(config, tensors)
+        except (SafetensorError, json.JSONDecodeError, KeyError, RuntimeError, TypeError) as error:
+            raise ValueError(f"The LDNS model under {uri} cannot be read: {error}.") from error
+
+    @classmethod
+    def _restore(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> "LDNS":
+        if config["format"] != FORMAT:
+            raise ValueError(
+                f"The model has format {config['format']}, this version reads {FORMAT}."
+            )
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        def arrays(prefix: str) -> dict[str, np.ndarray]:
+            return {k: v.numpy() for k, v in part(prefix).items()}
+
+        def array(name: str) -> np.ndarray:
+            return tensors[name].numpy()
+
+        autoencoder = Autoencoder(**config["autoencoder"])
+        autoencoder.load_state_dict(part("autoencoder."))
+        denoiser = Denoiser(**config["denoiser"])
+        denoiser.load_state_dict(part("denoiser."))
+        observation = None
+        if config["count_cap"] is not None:
+            observation = SpikeHistory(
+                array("history"),
+                array("history_gain"),
+                array("history_offset"),
+                config["count_cap"],
+            )
+        conditioning = Conditioning(
+            config["conditions"], config["covariates"], array("condition_mean"), array("condition_std"),
+            array("covariate_mean"), array("covariate_std"),
+        )  # fmt: skip
+        training = TrainingDraws(
+            array("training.n_bins"), arrays("training.condition."), arrays("training.covariate.")
+        )
+        return cls(
+            autoencoder, config["autoencoder"], denoiser, config["denoiser"], Noise(**config["noise"]),
+            array("latent_mean"), array("latent_std"), conditioning, training,
+            config["bin_width_s"], config["unit_names"], observation, config["provenance"],
+        )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Runs, their parameters, metrics, figures, datasets and models in MLflow; nothing else knows MLflow."""

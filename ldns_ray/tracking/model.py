@@ -1,0 +1,74 @@
+"""A trained LDNS model in MLflow: weights and config as they are on disk, and code that samples."""
+
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import mlflow.pyfunc
+import pandas as pd
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.models import Model, ModelSignature
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types.schema import Array
+
+from ldns_ray.tracking.runs import Run
+
+_INPUTS = Schema([ColSpec(DataType.long, name, required=False) for name in ("n", "length", "seed")])
+_OUTPUTS = Schema(
+    [
+        *(ColSpec(DataType.long, name) for name in ("request", "trial", "n_bins")),
+        ColSpec(Array(Array(DataType.long)), "spikes"),
+    ]
+)
+EXAMPLE = pd.DataFrame({"n": [2], "length": [100], "seed": [0]})
+SIGNATURE = ModelSignature(inputs=_INPUTS, outputs=_OUTPUTS)
+# Named, because MLflow would otherwise load the model to find out what it imports.
+_REQUIRED = ("mlflow", "numpy", "pandas", "safetensors", "scipy", "torch")
+
+
+def log_model(run: Run, folder: str | Path, name: str = "ldns") -> str:
+    """Log the model in `folder` (`model.safetensors`, `config.json`) as an output of `run`.
+
+    Returns its address, `models:/m-…`, which `mlflow.pyfunc.load_model` and `mlflow models serve`
+    take. The model samples: see `pyfunc_model.SpikeSampler`. Nothing in it is pickled; it carries
+    this package's code. Raises FileNotFoundError when a file of the model is missing.
+    """
+    folder = Path(folder)
+    for needed in ("model.safetensors", "config.json"):
+        if not (folder / needed).exists():
+            raise FileNotFoundError(
+                f"No {needed} in {folder}. Give the folder that the trained model was saved to."
+            )
+    package = Path(__file__).resolve().parents[1]
+    tracking, client = run.tracking, run.tracking.client
+    logged = client.create_logged_model(
+        tracking.experiment_id, name=name, source_run_id=run.run_id, model_type="LDNS"
+    )
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            path = Path(temporary) / "model"
+            mlflow.pyfunc.save_model(
+                path=str(path),
+                python_model=str(package / "tracking" / "pyfunc_model.py"),
+                artifacts={"ldns": str(folder)},
+                code_paths=[str(package)],
+                signature=SIGNATURE,
+                input_example=EXAMPLE,
+                # The local part of a version (torch 2.13.0+cpu) is not on every index.
+                pip_requirements=[f"{p}=={version(p).partition('+')[0]}" for p in _REQUIRED],
+                mlflow_model=Model(
+                    artifact_path=logged.artifact_location,
+                    run_id=run.run_id,
+                    model_uuid=logged.model_id,
+                    model_id=logged.model_id,
+                ),
+            )
+            target = tracking.repository_uri(logged.artifact_location)
+            get_artifact_repository(target, tracking_uri=tracking.uri).log_artifacts(str(path))
+    except BaseException:
+        client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
+        raise
+    client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+    client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    return f"models:/{logged.model_id}"

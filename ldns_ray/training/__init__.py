@@ -1,0 +1,1 @@
+"""Training: one loop in plain PyTorch, and the same loop under Ray Train."""

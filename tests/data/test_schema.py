@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ldns_ray.data.schema import (
+    Card,
+    Trial,
+    TrialChecker,
+    as_counts,
+    assign_splits,
+    check_trials,
+    validate_trial,
+)
+
+
+def trial(trial_id: str = "a", n_bins: int = 4, **changes: object) -> Trial:
+    base = Trial(
+        spikes=np.arange(n_bins * 3, dtype=np.uint8).reshape(n_bins, 3),
+        trial_id=trial_id,
+        session="day1",
+        split="train",
+        covariates={"vel": np.ones((n_bins, 2), np.float32)},
+        conditions={"target": np.ones(1, np.float32)},
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def test_counts_keep_their_values_and_take_the_smaller_type() -> None:
+    assert as_counts(np.array([[0.0, 255.0]]), "x").dtype == np.uint8
+    wide = as_counts(np.array([[0, 256]], dtype=np.int64), "x")
+    assert wide.dtype == np.uint16
+    assert wide.tolist() == [[0, 256]]
+    assert as_counts(np.array([True, False]), "x").tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (-1.0, r"trial 'a', bin 1, unit 2: .*not be negative, got -1.0"),
+        (0.5, r"trial 'a', bin 1, unit 2: .*whole numbers .*, got 0.5"),
+        (np.nan, r"trial 'a', bin 1, unit 2: .*finite, got nan"),
+        (np.inf, r"bin 1, unit 2: .*finite, got inf"),
+        (65536.0, r"bin 1, unit 2: .*at most 65535, got 65536.0"),
+    ],
+)
+def test_counts_that_are_none_are_refused_by_place(value: float, message: str) -> None:
+    counts = np.zeros((3, 4))
+    counts[1, 2] = value
+    with pytest.raises(ValueError, match=message):
+        as_counts(counts, "trial 'a'")
+
+
+def test_counts_must_be_numbers() -> None:
+    with pytest.raises(ValueError, match="must be numbers, got an array of <U1"):
+        as_counts(np.array(["1"]), "trial 'a'")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"split": "valid"}, "trial 'a': split must be one of train, val, test, got 'valid'"),
+        ({"spikes": np.zeros((0, 3), np.uint8)}, "at least 1 bin and 1 unit, got shape"),
+        ({"spikes": np.zeros(4, np.uint8)}, "spikes must be .bins, units., got shape"),
+        (
+            {"covariates": {"vel": np.zeros((3, 2))}},
+            "covariate 'vel' .* shape .4, any., got .3, 2.",
+        ),
+        ({"covariates": {"vel": np.full((4, 2), np.nan)}}, "'vel' .* must be finite, got nan"),
+        ({"conditions": {"target": np.zeros((1, 1))}}, "condition 'target' .* got .1, 1."),
+        ({"conditions": {"vel": np.zeros(1)}}, "'vel' is both a covariate and a condition"),
+        ({"rates": np.full((4, 3), -1.0)}, "rates must not be negative, got -1.0"),
+        ({"rates": np.zeros((4, 2))}, "rates .* must have shape .4, 3., got .4, 2."),
+        ({"latents": np.zeros((5, 2))}, "latents .* must have shape .4, any., got .5, 2."),
+        ({"session": ""}, "session must be a non-empty string"),
+        ({"trial_id": ""}, "trial_id must be a non-empty string"),
+    ],
+)
+def test_invalid_trials_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        validate_trial(trial(**changes))
+
+
+def test_validated_arrays_are_float32() -> None:
+    valid = validate_trial(trial(rates=np.ones((4, 3)), latents=np.ones((4, 2), np.int64)))
+    assert valid.rates is not None
+    assert valid.rates.dtype == np.float32
+    assert valid.latents is not None
+    assert valid.latents.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (trial("a"), "trial 'a' occurs twice"),
+        (trial("b", spikes=np.zeros((4, 2), np.uint8)), "trial 'b': unit count must be 3 .* got 2"),
+        (trial("b", covariates={}), "trial 'b': covariates .* must be {'vel': 2} .* got {}"),
+        (trial("b", conditions={"target": np.ones(2)}), "conditions .* got {'target': 2}"),
+        (trial("b", latents=np.ones((4, 2))), "number of latents must be 0 .* got 2"),
+        (trial("b", rates=np.ones((4, 3))), "presence of rates must be False .* got True"),
+    ],
+)
+def test_trials_that_do_not_fit_their_predecessors_are_refused(second: Trial, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        list(check_trials([trial("a"), second]))
+
+
+def fingerprint(trials: list[Trial], bin_width_s: float = 0.01, unit: str = "m/s") -> str:
+    checker = TrialChecker()
+    for one in trials:
+        checker.check(one)
+    return checker.fingerprint(bin_width_s, ["u1", "u2", "u3"], {"covariate:vel": unit})
+
+
+def test_fingerprint_is_of_the_content_and_of_nothing_else() -> None:
+    trials = [trial("a"), trial("b", n_bins=7), trial("c")]
+    base = fingerprint(trials)
+    assert fingerprint(trials[::-1]) == base
+    wide = [replace(one, spikes=one.spikes.astype(np.uint16)) for one in trials]
+    assert fingerprint(wide) == base
+    assert len(base) == 16
+    spikes = trials[0].spikes.copy()
+    spikes[0, 0] += 1
+    others = [
+        fingerprint([trial("a", spikes=spikes), *trials[1:]]),
+        fingerprint([trial("a", split="val"), *trials[1:]]),
+        fingerprint([trial("z"), *trials[1:]]),
+        fingerprint([trial("a", conditions={"target": np.zeros(1)}), *trials[1:]]),
+        fingerprint(trials[:2]),
+        fingerprint(trials, bin_width_s=0.02),
+        fingerprint(trials, unit="mm/s"),
+    ]
+    assert len({base, *others}) == 8
+
+
+def card() -> Card:
+    shard = {"file": "shard-00000.parquet", "sha256": "0", "n_trials": 1, "n_bytes": 1}
+    return Card(
+        name="x", n_units=1, bin_width_s=0.01, covariates={}, conditions={}, n_latents=0,
+        has_rates=False, splits={"train": {"n_trials": 1, "n_bins": 4}}, min_bins=4, max_bins=4,
+        shards=[shard], source="", citation="", licence="", schema_version=1, fingerprint="f",
+        provenance={}, unit_names=["u"],
+    )  # fmt: skip
+
+
+def test_card_survives_json() -> None:
+    assert Card.from_json(card().to_json()) == card()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schema_version": 2}, "d.json: schema_version must be 1, got 2"),
+        ({"n_units": None}, "d.json: missing n_units"),
+        ({"shards": [{"file": "a"}]}, "a shard lacks n_bytes, n_trials, sha256"),
+    ],
+)
+def test_unusable_cards_are_refused(changes: dict[str, object], message: str) -> None:
+    content = json.loads(card().to_json()) | changes
+    content = {key: value for key, value in content.items() if value is not None}
+    with pytest.raises(ValueError, match=message):
+        Card.from_json(json.dumps(content), "d.json")
+
+
+@pytest.mark.parametrize("file", ["../x.parquet", "/etc/passwd", "a\\b", "..", "", "s3:x", 3])
+def test_shard_names_with_paths_are_refused(file: object) -> None:
+    content = json.loads(card().to_json())
+    content["shards"][0]["file"] = file
+    with pytest.raises(ValueError, match="shard files must be plain names"):
+        Card.from_json(json.dumps(content))
+
+
+def test_card_must_be_json() -> None:
+    with pytest.raises(ValueError, match="d.json is not valid JSON"):
+        Card.from_json("{", "d.json")
+
+
+def test_splits_have_the_fractions_in_all_and_in_each_stratum() -> None:
+    strata = np.random.default_rng(0).integers(0, 8, 728)
+    splits = np.array(assign_splits(728, (0.6, 0.2, 0.2), 1, strata))
+    counts = Counter(splits.tolist())
+    assert abs(counts["train"] - 436.8) <= 1
+    assert abs(counts["test"] - 145.6) <= 1
+    for stratum in range(8):
+        mine = splits[strata == stratum]
+        assert abs((mine == "train").sum() - 0.6 * len(mine)) <= 2
+        assert abs((mine == "val").sum() - 0.2 * len(mine)) <= 2
+
+
+def test_splits_are_seeded_and_random() -> None:
+    assert assign_splits(50, seed=3) == assign_splits(50, seed=3)
+    assert assign_splits(50, seed=3) != assign_splits(50, seed=4)
+    # Every trial its own stratum: the split must not follow the label.
+    first = assign_splits(50, seed=3, strata=np.arange(50))
+    assert first != assign_splits(50, seed=4, strata=np.arange(50))
+    assert set(assign_splits(50, (1.0, 0.0, 0.0))) == {"train"}
+
+
+def test_splits_refuse_bad_fractions_and_strata() -> None:
+    with pytest.raises(ValueError, match="3 shares .* got"):
+        assign_splits(5, (0.5, 0.2, 0.2))
+    with pytest.raises(ValueError, match=r"one label per trial \(5\), got 4"):
+        assign_splits(5, strata=np.arange(4))
