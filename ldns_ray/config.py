@@ -8,6 +8,7 @@ The paper's hyper-parameters are those of Kapoor, Schulz et al., "Latent Diffusi
 Data", NeurIPS 2024 (arXiv 2407.08751).
 """
 
+import contextlib
 import dataclasses
 import difflib
 import hashlib
@@ -22,6 +23,10 @@ from typing import Any, Literal
 def _check(condition: bool, name: str, rule: str, value: object) -> None:
     if not condition:
         raise ValueError(f"{name} must be {rule}, got {value!r}.")
+
+
+def _check_seed(name: str, seed: int) -> None:
+    _check(0 <= seed < 2**48, name, "in [0, 2^48)", seed)
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Dataset:
             "lorenz or speech",
             self.simulator,
         )
+        _check_seed("dataset.seed", self.seed)
         if self.simulator:
             _check(self.n_trials >= 10, "dataset.n_trials", "at least 10", self.n_trials)
             _check(self.n_units >= 1, "dataset.n_units", "at least 1", self.n_units)
@@ -74,7 +80,7 @@ class Optimisation:
     warmup_epochs: float = 10
     """Epochs of linear warm-up from zero to the peak rate."""
     cosine_stretch: float = 1.3
-    """Length of the cosine as a multiple of the steps trained: 1 ends at zero, 1.3 at about 10 % of the peak."""
+    """Length of the cosine as a multiple of the steps trained: 1 ends at zero, 1.3 at about 13 % of the peak."""
     clip_norm: float = 2.0
     """Largest norm of the gradient; longer ones are scaled down."""
     patience: int = 0
@@ -218,7 +224,10 @@ class Observation:
             self.kind,
         )
         _check(self.history_bins >= 1, "observation.history_bins", "at least 1", self.history_bins)
-        _check(self.count_cap >= 1, "observation.count_cap", "at least 1", self.count_cap)
+        # Sampled counts are stored in 8 bits.
+        _check(
+            1 <= self.count_cap <= 255, "observation.count_cap", "in [1, 255]", self.count_cap
+        )
 
 
 @dataclass(frozen=True)
@@ -243,6 +252,7 @@ class Sampling:
             self.sampler,
         )
         _check(self.n_steps >= 1, "sampling.n_steps", "at least 1", self.n_steps)
+        _check_seed("sampling.seed", self.seed)
 
 
 @dataclass(frozen=True)
@@ -266,6 +276,7 @@ class Evaluation:
             self.split,
         )
         _check(self.n_splits >= 1, "evaluation.n_splits", "at least 1", self.n_splits)
+        _check_seed("evaluation.seed", self.seed)
 
 
 @dataclass(frozen=True)
@@ -288,6 +299,9 @@ class Experiment:
     """Score."""
     seed: int = 42
     """Seed of training."""
+
+    def __post_init__(self) -> None:
+        _check_seed("seed", self.seed)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -487,22 +501,29 @@ def _coerce(value: Any, kind: Any, name: str) -> Any:
         return value
     if origin is tuple:
         if isinstance(value, str):
-            value = [v for v in value.split(",") if v]
+            value = [v.strip() for v in value.split(",") if v.strip()]
+        if not isinstance(value, Iterable):
+            raise ValueError(f"{name} must be names separated by commas, got {value!r}.")
         return tuple(str(v) for v in value)
     assert not isinstance(kind, types.UnionType), f"{name} has a type that overrides cannot read"
     try:
         if kind is bool:
             words = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
             return value if isinstance(value, bool) else words[str(value).lower()]
+        if kind in (int, float) and isinstance(value, bool):
+            raise ValueError
         if kind is int:
+            with contextlib.suppress(ValueError):
+                if isinstance(value, int | str):
+                    return int(value)  # exact also beyond 2^53, where floats are not
             number = float(value)
-            if isinstance(value, bool) or number != int(number):
+            if number != int(number):
                 raise ValueError
             return int(number)
         if kind is float:
             return float(value)
         return str(value)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         raise ValueError(f"{name} must be of type {kind.__name__}, got {value!r}.") from None
 
 
@@ -547,12 +568,24 @@ def from_dict(kind: type, values: Mapping[str, Any]) -> Any:
 
 
 def fingerprint(*parts: Any) -> str:
-    """Sixteen hexadecimal digits that depend on the values of `parts` alone (configs or JSON values)."""
+    """Sixteen hexadecimal digits that depend on the values of `parts` alone (configs or JSON values).
+
+    Equal numbers count as equal: 10 and 10.0 give the same digits.
+    """
     plain = [
         to_dict(p) if dataclasses.is_dataclass(p) and not isinstance(p, type) else p for p in parts
     ]
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(_same_numbers(plain), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _same_numbers(value: Any) -> Any:
+    """`value` with whole floats as integers."""
+    if isinstance(value, Mapping):
+        return {k: _same_numbers(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_same_numbers(v) for v in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 @dataclass(frozen=True)

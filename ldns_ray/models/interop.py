@@ -5,7 +5,7 @@ block counts follow from the shapes.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -26,10 +26,10 @@ def import_reference(state_dict: Weights, *, n_covariates: int = 0) -> Autoencod
 
     Raises ValueError if it is neither, or if keys are missing, left over or of the wrong size.
     """
-    theirs = {
-        k: torch.as_tensor(np.asarray(v) if not isinstance(v, Tensor) else v)
+    theirs = _Checkpoint(
+        (k, torch.as_tensor(np.asarray(v) if not isinstance(v, Tensor) else v))
         for k, v in state_dict.items()
-    }
+    )
     model: Autoencoder | Denoiser
     if "ae_net.encoder_in.weight" in theirs:
         model, ours = _autoencoder(theirs)
@@ -41,6 +41,8 @@ def import_reference(state_dict: Weights, *, n_covariates: int = 0) -> Autoencod
             "Expected an LDNS autoencoder (ae_net.encoder_in.weight) or denoiser (conv_in.weight), "
             f"got the keys {some}, …"
         )
+    for name in sorted(theirs.keys() - theirs.read):
+        raise ValueError(f"The checkpoint also has {name}, for which the model has no place.")
     expected = model.state_dict()
     for name in sorted(expected.keys() ^ ours.keys()):
         raise ValueError(f"The checkpoint {'has no' if name in expected else 'also has'} {name}.")
@@ -51,6 +53,18 @@ def import_reference(state_dict: Weights, *, n_covariates: int = 0) -> Autoencod
             )
     model.load_state_dict(ours)
     return model
+
+
+class _Checkpoint(dict[str, Tensor]):
+    """Parameters by name, which remembers those that were read."""
+
+    def __init__(self, items: Iterable[tuple[str, Tensor]]) -> None:
+        super().__init__(items)
+        self.read: set[str] = set()
+
+    def __getitem__(self, key: str) -> Tensor:
+        self.read.add(key)
+        return super().__getitem__(key)
 
 
 def _count(theirs: Mapping[str, Tensor], prefix: str) -> int:

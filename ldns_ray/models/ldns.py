@@ -162,6 +162,9 @@ class LDNS:
             raise ValueError(f"sampler must be ddpm or dpmpp_2m, got {sampler!r}.")
         if n_steps < 1:
             raise ValueError(f"n_steps must be at least 1, got {n_steps}.")
+        for name, value in (("seed", seed), ("first_trial", first_trial)):
+            if not 0 <= value < 2**48:
+                raise ValueError(f"{name} must be in [0, 2^48), got {value}.")
         if guidance != 1.0:
             raise ValueError(
                 f"guidance must be 1: this model was not trained with dropped conditions, got {guidance}."
@@ -251,6 +254,8 @@ class LDNS:
                     raise ValueError(
                         f"The {kind} {name!r} must have {n} rows, one per trial, got {len(value)}."
                     )
+        if n_bins is not None and np.ndim(n_bins) and len(np.asarray(n_bins)) != n:
+            raise ValueError(f"n_bins must be one number or {n}, got {len(np.asarray(n_bins))}.")
         draws = self.training
         pick = np.array(
             [

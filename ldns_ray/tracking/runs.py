@@ -19,6 +19,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import urllib.error
@@ -114,6 +115,7 @@ class Tracking:
         self.uri = uri
         self.experiment_id = experiment_id
         self.experiment = experiment
+        self._asking = threading.Lock()
 
     def run(
         self,
@@ -135,20 +137,31 @@ class Tracking:
             wanted[PARENT] = parent
         if description:
             wanted["mlflow.note.content"] = description
+        with self._asking:
+            run_id, resumed = self._find_or_create(name, key, wanted)
+        if resumed:
+            self.client.update_run(run_id, status="RUNNING", name=name)
+        run = Run(self, run_id, ends=True, resumed=resumed)
+        if resumed:
+            run.tag(wanted)
+        return run
+
+    def _find_or_create(
+        self, name: str, key: str | None, tags: Mapping[str, str]
+    ) -> tuple[str, bool]:
         found = self.find(key) if key is not None else None
         if found is not None:
-            run = Run(self, found, ends=True, resumed=True)
-            self.client.update_run(found, status="RUNNING", name=name)
-            run.tag(wanted)
-            return run
-        made = self.client.create_run(self.experiment_id, tags=wanted, run_name=name).info.run_id
-        if key is not None:
-            # Of several processes that made a run for one key at once, all keep the earliest.
-            first = self.find(key) or made
-            if first != made:
-                self.client.delete_run(made)
-                return Run(self, first, ends=True, resumed=True)
-        return Run(self, made, ends=True, resumed=False)
+            return found, True
+        made = self.client.create_run(
+            self.experiment_id, tags=dict(tags), run_name=name
+        ).info.run_id
+        # Another process may have made one meanwhile. The store cannot forbid it, so this narrows the
+        # gap and does not close it: let one process, the driver, ask for a key.
+        first = self.find(key) if key is not None else None
+        if first is not None and first != made:
+            self.client.delete_run(made)
+            return first, True
+        return made, False
 
     def attach(self, run_id: str) -> "Run":
         """A run that someone else began, and will end: leaving its context sends what is pending."""

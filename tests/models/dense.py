@@ -27,6 +27,7 @@ def dense_recurrence(layer: S4, x_HBT: Tensor) -> Tensor:
 
     y = run(x, c[0]) + layer.skip.double()[:, None, None] * x.real
     if len(c) == 2:
-        later = run(x.flip(-1), c[1]).flip(-1)  # Σ_{j≥t} K1[j-t] x[j]; wanted is K1[j-t-1]: one bin on
+        # Σ_{j≥t} K1[j-t] x[j]; wanted is K1[j-t-1]: one bin on.
+        later = run(x.flip(-1), c[1]).flip(-1)
         y = y + nn.functional.pad(later[..., 1:], (0, 1))
     return y

@@ -1,0 +1,410 @@
+"""The stages of an experiment, what of them is done, and how to do the rest.
+
+    autoencoder → latents → diffusion → observation → samples → evaluation
+
+A stage is a function of its settings and of the fingerprints upstream. Its output lives in
+`<root>/<stage>/<fingerprint>/` and is complete when `stage.json`, written last, is there: running a
+finished stage again does nothing, and an interrupted one goes on from its last checkpoint.
+"""
+
+import functools
+import io
+import json
+import logging
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+
+from ldns_ray import storage
+from ldns_ray.config import Experiment, Hardware, fingerprint, to_dict
+from ldns_ray.data import simulate
+from ldns_ray.data.batches import TrialSet
+from ldns_ray.data.schema import Card, Trial
+from ldns_ray.data.shards import load_trialset, read_card, write_dataset
+from ldns_ray.evaluation import plots
+from ldns_ray.evaluation.comparison import (
+    autoencoder_likelihood,
+    compare_candidates,
+    rows_as_json,
+    sample_baseline,
+    split_labels,
+)
+from ldns_ray.models.autoencoder import Autoencoder
+from ldns_ray.models.conditioning import LENGTH, Conditioning
+from ldns_ray.models.denoiser import Denoiser
+from ldns_ray.models.ldns import LDNS, Noise, TrainingDraws
+from ldns_ray.stages import best_device, encode_dataset, fit_observation, sample_dataset
+from ldns_ray.training.distributed import train_on_workers
+from ldns_ray.training.job import TrainingJob, run
+from ldns_ray.training.loop import Workers
+
+log = logging.getLogger(__name__)
+
+VERSIONS = {
+    "autoencoder": 1,
+    "latents": 1,
+    "diffusion": 1,
+    "observation": 1,
+    "samples": 1,
+    "evaluation": 1,
+}
+"""Raise a stage's number when its code gives other results: what is stored is then made anew."""
+STAGES = tuple(VERSIONS)
+
+
+class Observer:
+    """Hears of stages and epochs as they happen. This one is deaf; jobs and sweeps pass their own."""
+
+    def stage_started(self, stage: str, uri: str) -> None: ...
+
+    def epoch(self, stage: str, row: dict[str, float], n_epochs: int) -> None: ...
+
+    def stage_finished(
+        self, stage: str, uri: str, record: dict[str, Any], *, reused: bool
+    ) -> None: ...
+
+
+def simulated_dataset(experiment: Experiment, root: str) -> str:
+    """The URI of the experiment's simulated dataset, made if it is not there."""
+    d = experiment.dataset
+    if not d.simulator:
+        raise ValueError(
+            f"The experiment {experiment.name} needs a dataset. Ingest one with python jobs/ingest.py --help, "
+            "then pass --data URI."
+        )
+    uri = storage.join(root, "datasets", f"{d.simulator}-{fingerprint(d)}")
+    if storage.exists(storage.join(uri, "dataset.json")):
+        return uri
+    trials: Iterator[Trial]
+    if d.simulator == "lorenz":
+        trials = simulate.lorenz(d.n_trials, n_bins=d.max_bins, n_units=d.n_units, seed=d.seed)
+        bin_width_s = 1.0
+    else:
+        bin_width_s = 0.02
+        trials = simulate.speech(
+            d.n_trials, n_units=d.n_units, min_bins=d.min_bins, max_bins=d.max_bins, seed=d.seed, bin_width_s=bin_width_s
+        )  # fmt: skip
+    write_dataset(
+        trials, uri, name=d.simulator, bin_width_s=bin_width_s, source="simulated", provenance={"simulator": to_dict(d)}
+    )  # fmt: skip
+    return uri
+
+
+@dataclass
+class Pipeline:
+    """One experiment on one dataset, with its outputs under one storage root."""
+
+    experiment: Experiment
+    data_uri: str
+    root: str
+    hardware: Hardware = Hardware(workers=0)
+    observer: Observer = field(default_factory=Observer)
+    guard: Callable[[str, Callable[[], bool]], Any] | None = None
+    """Makes a context manager `guard(fingerprint, is_done)` that lets one process at a time do a stage."""
+
+    @cached_property
+    def card(self) -> Card:
+        return read_card(self.data_uri)
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """What each stage's output is called: its settings, seed, version and everything upstream."""
+        e, v = self.experiment, VERSIONS
+        prints: dict[str, str] = {}
+        prints["autoencoder"] = fingerprint(
+            "autoencoder", v["autoencoder"], e.autoencoder, e.seed, self.card.fingerprint
+        )
+        prints["latents"] = fingerprint("latents", v["latents"], prints["autoencoder"])
+        prints["diffusion"] = fingerprint(
+            "diffusion", v["diffusion"], e.diffusion, e.seed, prints["latents"]
+        )
+        prints["observation"] = fingerprint(
+            "observation", v["observation"], e.observation, prints["diffusion"]
+        )
+        prints["samples"] = fingerprint("samples", v["samples"], e.sampling, prints["observation"])
+        prints["evaluation"] = fingerprint(
+            "evaluation", v["evaluation"], e.evaluation, prints["samples"]
+        )
+        return prints
+
+    def uri(self, stage: str, *names: str) -> str:
+        """Where a stage's output, or a file of it, is or will be."""
+        return storage.join(self.root, stage, self.fingerprints[stage], *names)
+
+    def record(self, stage: str) -> dict[str, Any] | None:
+        """A finished stage's `stage.json`, or None."""
+        uri = self.uri(stage, "stage.json")
+        return json.loads(storage.read_bytes(uri)) if storage.exists(uri) else None
+
+    def run(self, until: str = "evaluation") -> dict[str, dict[str, Any]]:
+        """Every stage up to and with `until`; the records of all of them by stage."""
+        if until not in STAGES:
+            raise ValueError(f"Unknown stage {until!r}. Stages: {', '.join(STAGES)}.")
+        for split in ("train", "val", self.experiment.evaluation.split):
+            if split not in self.card.splits:
+                there = ", ".join(self.card.splits)
+                raise ValueError(
+                    f"{self.data_uri} has no {split} trials; it has: {there}. Ingest it with that split."
+                )
+        return {stage: self._stage(stage) for stage in STAGES[: STAGES.index(until) + 1]}
+
+    def _stage(self, stage: str) -> dict[str, Any]:
+        uri = self.uri(stage)
+        record = self.record(stage)
+        if record is None and self.guard is not None:
+            with self.guard(self.fingerprints[stage], lambda: self.record(stage) is not None):
+                record = self.record(stage)
+                if record is None:
+                    return self._do(stage)
+        if record is None:
+            return self._do(stage)
+        self.observer.stage_finished(stage, uri, record, reused=True)
+        return record
+
+    def _do(self, stage: str) -> dict[str, Any]:
+        uri = self.uri(stage)
+        self.observer.stage_started(stage, uri)
+        start = time.time()
+        work: dict[str, Callable[[], dict[str, Any]]] = {
+            "autoencoder": self._autoencoder, "latents": self._latents, "diffusion": self._diffusion,
+            "observation": self._observation, "samples": self._samples, "evaluation": self._evaluation,
+        }  # fmt: skip
+        summary = work[stage]()
+        record = {
+            "stage": stage, "fingerprint": self.fingerprints[stage], "version": VERSIONS[stage],
+            "experiment": to_dict(self.experiment), "dataset": self.card.fingerprint, "data_uri": self.data_uri,
+            "commit": commit(), "started": start, "seconds": time.time() - start, "summary": summary,
+        }  # fmt: skip
+        storage.write_bytes(storage.join(uri, "stage.json"), json.dumps(record, indent=1).encode())
+        self.observer.stage_finished(stage, uri, record, reused=False)
+        return record
+
+    # -- the stages ---------------------------------------------------------------------------
+
+    def _train(self, job: TrainingJob, stage: str) -> dict[str, Any]:
+        n_epochs = job.optimisation.epochs
+
+        def on_row(row: dict[str, float]) -> None:
+            self.observer.epoch(stage, row, n_epochs)
+
+        if self.hardware.workers:
+            train_on_workers(
+                job, self.hardware, run_name=f"{stage}-{self.fingerprints[stage]}",
+                storage_path=storage.join(self.root, "train"), on_row=on_row,
+            )  # fmt: skip
+        else:
+            device = best_device()
+            data = job.resident(
+                self.trials("train")
+                if stage == "autoencoder"
+                else self.latent_trials("train", job.columns),
+                self.trials("val")
+                if stage == "autoencoder"
+                else self.latent_trials("val", job.columns),
+                Workers(),
+            )
+            run(job, data, device, on_epoch=lambda row, _: on_row(row))
+        history = json.loads(storage.read_bytes(self.uri(stage, "history.json")))
+        storage.write_bytes(self.uri(stage, "settings.json"), json.dumps(job.settings).encode())
+        return {k: history[k] for k in ("best_epoch", "best_loss")}
+
+    def _autoencoder(self) -> dict[str, Any]:
+        job = TrainingJob(
+            "autoencoder",
+            self.experiment,
+            self.data_uri,
+            self.uri("autoencoder"),
+            self.card.n_units,
+        )
+        return self._train(job, "autoencoder")
+
+    def _latents(self) -> dict[str, Any]:
+        return self._on_device(
+            encode_dataset, self.autoencoder(), self.data_uri, self.uri("latents", "dataset")
+        )
+
+    def _diffusion(self) -> dict[str, Any]:
+        mean_D, std_D = self.latent_statistics()
+        job = TrainingJob(
+            "diffusion", self.experiment, self.uri("latents"), self.uri("diffusion"), self.card.n_units,
+            self.conditioning(), mean_D, std_D,
+        )  # fmt: skip
+        return self._train(job, "diffusion")
+
+    def _observation(self) -> dict[str, Any]:
+        model = self._assemble()
+        o = self.experiment.observation
+        if o.kind == "spike_history":
+            trials = self.latent_trials("train", ["latents"])
+            model.observation = self._on_device(
+                fit_observation, model, trials, o.history_bins, o.count_cap
+            )  # fmt: skip
+        model.provenance = {
+            "experiment": to_dict(self.experiment),
+            "dataset": self.card.fingerprint,
+            "commit": commit(),
+        }
+        model.save(self.uri("observation", "model"))
+        return {"model": self.uri("observation", "model")}
+
+    def _samples(self) -> dict[str, Any]:
+        s = self.experiment.sampling
+        n = s.n_trials or self.card.splits["train"]["n_trials"]
+        provenance = {"model": self.fingerprints["observation"], "sampling": to_dict(s)}
+        card = self._on_device(
+            functools.partial(sample_dataset, sampler=s.sampler, n_steps=s.n_steps, seed=s.seed, provenance=provenance),
+            self.model_uri, self.samples_uri, n,
+        )  # fmt: skip
+        return {
+            "dataset": self.uri("samples", "dataset"),
+            "n_trials": n,
+            "fingerprint": card.fingerprint,
+        }
+
+    def _evaluation(self) -> dict[str, Any]:
+        e, width = self.experiment.evaluation, self.card.bin_width_s
+        train, reference = self.trials("train"), self.trials(e.split)
+        sampled = load_trialset(self.samples_uri, None, ["latents"])
+        labels, _ = split_labels(train, reference, e.label)
+        candidates = {
+            "LDNS": sampled.spikes_list(),
+            "PSTH + Poisson": sample_baseline(train, labels, len(sampled), seed=e.seed),
+        }
+        rows = compare_candidates(
+            reference.spikes_list(), candidates, width, seed=e.seed, n_splits=e.n_splits
+        )
+        likelihood = autoencoder_likelihood(
+            self.autoencoder(), train, reference,
+            dropout=self.experiment.autoencoder.dropout, seed=e.seed, label=e.label,
+        )  # fmt: skip
+        figures = self.figures(reference, sampled)
+        for name, figure in figures.items():
+            storage.write_bytes(self.uri("evaluation", "plots", f"{name}.png"), _png(figure))
+        return {
+            "score": rows[0].score,
+            "rows": rows_as_json(rows),
+            "likelihood": likelihood,
+            "split": e.split,
+        }
+
+    # -- what the stages made -----------------------------------------------------------------
+
+    def trials(self, split: str) -> TrialSet:
+        """A split's spikes and conditions."""
+        names = [f"condition:{name}" for name in self.card.conditions]
+        return load_trialset(self.data_uri, split, names)
+
+    def latent_trials(self, split: str, columns: list[str]) -> TrialSet:
+        """A split of the latents dataset."""
+        return load_trialset(self.uri("latents", "dataset"), split, columns)
+
+    @property
+    def model_uri(self) -> str:
+        return self.uri("observation", "model")
+
+    @property
+    def samples_uri(self) -> str:
+        return self.uri("samples", "dataset")
+
+    def history(self, stage: str) -> list[dict[str, float]]:
+        """The epochs of a trained stage."""
+        rows: list[dict[str, float]] = json.loads(
+            storage.read_bytes(self.uri(stage, "history.json"))
+        )["rows"]
+        return rows
+
+    def autoencoder(self) -> Autoencoder:
+        """The trained autoencoder."""
+        settings, weights = self._weights("autoencoder")
+        model = Autoencoder(**settings)
+        model.load_state_dict(weights)
+        return model.eval()
+
+    def latent_statistics(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation (D,) of the training latents."""
+        summary = json.loads(storage.read_bytes(self.uri("latents", "stage.json")))["summary"]
+        return np.array(summary["mean"], np.float32), np.array(summary["std"], np.float32)
+
+    def conditioning(self) -> Conditioning:
+        """Conditions and covariates of the diffusion model, with their training statistics."""
+        d, draws = self.experiment.diffusion, self.training_draws()
+        return Conditioning.fit(
+            d.conditions, d.covariates, n_bins_S=draws.n_bins_S, conditions=draws.conditions, covariates=draws.covariates
+        )  # fmt: skip
+
+    def training_draws(self) -> TrainingDraws:
+        """Lengths, conditions and covariates of the training trials, as far as the model uses them."""
+        d = self.experiment.diffusion
+        conditions = [c for c in d.conditions if c != LENGTH and c in self.card.conditions]
+        covariates = [c for c in d.covariates if c in self.card.covariates]
+        columns = [f"condition:{c}" for c in conditions] + [f"covariate:{c}" for c in covariates]
+        trials = load_trialset(self.data_uri, "train", columns)
+        return TrainingDraws(trials.n_bins_S, dict(trials.conditions), dict(trials.covariates))
+
+    def _weights(self, stage: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        from safetensors.torch import load
+
+        settings = json.loads(storage.read_bytes(self.uri(stage, "settings.json")))
+        return settings, load(storage.read_bytes(self.uri(stage, "weights.safetensors")))
+
+    def _assemble(self) -> LDNS:
+        """The model without its observation part."""
+        settings, weights = self._weights("diffusion")
+        denoiser = Denoiser(**settings)
+        denoiser.load_state_dict(weights)
+        d = self.experiment.diffusion
+        mean_D, std_D = self.latent_statistics()
+        return LDNS(
+            self.autoencoder(), self._weights("autoencoder")[0], denoiser, settings,
+            Noise(d.n_steps, d.beta_start, d.beta_end), mean_D, std_D,
+            self.conditioning(), self.training_draws(), self.card.bin_width_s, list(self.card.unit_names),
+        )  # fmt: skip
+
+    def figures(self, reference: TrialSet, sampled: TrialSet) -> dict[str, Any]:
+        """Pictures of sampled beside real trials, and of the training."""
+        real, fake, width = reference.spikes_list(), sampled.spikes_list(), self.card.bin_width_s
+        history = [
+            {**row, "stage": stage} for stage in ("autoencoder", "diffusion") for row in self.history(stage)
+        ]  # fmt: skip
+        latents = self.latent_trials(self.experiment.evaluation.split, ["latents"])
+        return {
+            "rasters": plots.rasters(real, fake, width),
+            "population_counts": plots.population_counts(real, fake),
+            "correlations": plots.correlations(real, fake),
+            "isi": plots.isi(real, fake, width),
+            "training_curves": plots.training_curves(history),
+            "latents": plots.latents(latents.latents_list(), sampled.latents_list()),
+        }
+
+    def _on_device(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call `function` here, or on a worker with a GPU where the workers have one."""
+        if not (self.hardware.workers and self.hardware.gpus_per_worker):
+            return function(*args)
+        remote = ray.remote(num_gpus=min(1.0, self.hardware.gpus_per_worker))(function)
+        return ray.get(remote.remote(*args))
+
+
+def commit() -> str:
+    """The commit of the code that runs, or what LDNS_COMMIT says where there is no repository; else empty."""
+    if os.environ.get("LDNS_COMMIT"):
+        return os.environ["LDNS_COMMIT"]
+    folder = Path(__file__).parent.parent
+    if not (folder / ".git").exists():
+        return ""
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()

@@ -1,0 +1,160 @@
+"""What the stages between trainings do to whole datasets: encode, fit the observation model, sample.
+
+Plain functions of URIs and models, called in a job's process or on a worker with a GPU.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ldns_ray.data.batches import TrialSet
+from ldns_ray.data.schema import Card, Trial
+from ldns_ray.data.shards import load_trialset, read_card, trials_of, write_dataset
+from ldns_ray.models.autoencoder import Autoencoder
+from ldns_ray.models.ldns import BLOCK, LDNS
+from ldns_ray.models.observation import SpikeHistory, fit_spike_history
+
+
+def best_device() -> torch.device:
+    """The GPU, if this process has one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@torch.no_grad()
+def encode_trials(model: Autoencoder, trials: TrialSet) -> np.ndarray:
+    """Latents (all bins, D) of all trials, without dropout."""
+    model = model.to(best_device()).eval()
+    device = next(model.parameters()).device
+    parts = []
+    for start in range(0, len(trials), BLOCK):
+        batch = trials.batch(np.arange(start, min(start + BLOCK, len(trials)))).to(device)
+        z_BTD = model.encode(batch.spikes_BTN, batch.mask_BT)
+        parts.append(
+            (z_BTD.flatten(0, 1) if batch.mask_BT is None else z_BTD[batch.mask_BT]).cpu().numpy()
+        )
+    return np.concatenate(parts)
+
+
+@torch.no_grad()
+def decode_trials(model: Autoencoder, trials: TrialSet) -> np.ndarray:
+    """Rates (all bins, N), in counts per bin, of the latents of all trials."""
+    model = model.to(best_device()).eval()
+    device = next(model.parameters()).device
+    parts = []
+    for start in range(0, len(trials), BLOCK):
+        batch = trials.batch(np.arange(start, min(start + BLOCK, len(trials)))).to(device)
+        assert batch.latents_BTD is not None
+        rates_BTN = model.decode(batch.latents_BTD, batch.mask_BT)
+        parts.append(
+            (rates_BTN.flatten(0, 1) if batch.mask_BT is None else rates_BTN[batch.mask_BT])
+            .cpu()
+            .numpy()
+        )
+    return np.concatenate(parts)
+
+
+def encode_dataset(
+    model: Autoencoder,
+    data_uri: str,
+    out_uri: str,
+    *,
+    rates: bool = False,
+    provenance: Mapping[str, Any] | None = None,
+    overwrite: bool = True,
+) -> dict[str, Any]:
+    """Write the dataset again with its latents (and decoded rates): trials, splits, conditions stay.
+
+    Returns mean and standard deviation of each latent over the training split, or over all trials where
+    there is none. Raises ValueError if the units differ from the model's.
+    """
+    card = read_card(data_uri)
+    if card.n_units != model.n_units:
+        raise ValueError(
+            f"{data_uri} has {card.n_units} units, the model was trained on {model.n_units}."
+        )
+    encoded: dict[str, TrialSet] = {}
+    for split in card.splits:
+        trials = dataclasses.replace(load_trialset(data_uri, split), rates=None)
+        trials = dataclasses.replace(trials, latents=encode_trials(model, trials))
+        if rates:
+            trials = dataclasses.replace(trials, rates=decode_trials(model, trials))
+        encoded[split] = trials
+    statistics = encoded.get("train") or next(iter(encoded.values()))
+    assert statistics.latents is not None
+    z = statistics.latents.astype(np.float64)
+
+    def all_trials() -> Iterator[Trial]:
+        for split, trials in encoded.items():
+            yield from trials_of(trials, split)
+
+    write_dataset(
+        all_trials(), out_uri, name=f"{card.name}, encoded", bin_width_s=card.bin_width_s,
+        covariate_units=_units(card.covariates), condition_units=_units(card.conditions),
+        source=card.source, citation=card.citation, licence=card.licence, unit_names=card.unit_names,
+        provenance={"dataset": card.fingerprint, **(provenance or {})}, overwrite=overwrite,
+    )  # fmt: skip
+    return {"mean": z.mean(0).tolist(), "std": np.maximum(z.std(0), 1e-6).tolist()}
+
+
+def _units(described: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    return {name: str(d["unit"]) for name, d in described.items()}
+
+
+def fit_observation(
+    model: LDNS, trials: TrialSet, history_bins: int, count_cap: int
+) -> SpikeHistory:
+    """The spike-history model of training trials that carry their latents."""
+    rates = decode_trials(model.autoencoder, trials)
+    return fit_spike_history(
+        trials.spikes_list(), trials.per_trial(rates), n_history=history_bins, count_cap=count_cap
+    )  # fmt: skip
+
+
+def sample_dataset(
+    model_uri: str,
+    out_uri: str,
+    n: int,
+    *,
+    sampler: str,
+    n_steps: int,
+    seed: int,
+    n_bins: int | Sequence[int] | None = None,
+    condition: Mapping[str, np.ndarray] | None = None,
+    covariates: Mapping[str, Sequence[np.ndarray]] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    overwrite: bool = True,
+) -> Card:
+    """Sample `n` trials from the model at `model_uri` into a dataset: spikes, rates, latents, conditions."""
+    model = LDNS.load(model_uri).to(best_device())
+
+    def rows(values: Any, start: int, stop: int) -> Any:
+        return {k: v[start:stop] for k, v in values.items()} if values else None
+
+    def all_trials() -> Iterator[Trial]:
+        for start in range(0, n, BLOCK):
+            stop = min(start + BLOCK, n)
+            lengths = n_bins if n_bins is None or isinstance(n_bins, int) else n_bins[start:stop]
+            block = model.sample(
+                stop - start, n_bins=lengths, condition=rows(condition, start, stop),
+                covariates=rows(covariates, start, stop), sampler=sampler, n_steps=n_steps,
+                seed=seed, first_trial=start,
+            )  # fmt: skip
+            for i in range(stop - start):
+                yield Trial(
+                    spikes=block.spikes[i],
+                    trial_id=f"sample-{start + i:07d}",
+                    session="sampled",
+                    split="test",
+                    covariates={k: v[i] for k, v in block.covariates.items()},
+                    conditions={k: v[i] for k, v in block.conditions.items()},
+                    rates=block.rates[i],
+                    latents=block.latents[i],
+                )
+
+    return write_dataset(
+        all_trials(), out_uri, name="LDNS samples", bin_width_s=model.bin_width_s, source="sampled by ldns_ray",
+        unit_names=model.unit_names, provenance=dict(provenance or {}), overwrite=overwrite,
+    )  # fmt: skip

@@ -1,0 +1,205 @@
+"""The training loop under Ray Train: Ray Data feeds the workers, DDP averages their gradients."""
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+import ray.train
+import ray.train.torch
+import torch
+import torch.distributed
+from ray.util.queue import Empty, Queue
+from torch import Tensor
+
+from ldns_ray.config import Hardware
+from ldns_ray.data.batches import Batch, TrialSet
+from ldns_ray.data.schema import Card
+from ldns_ray.data.shards import (
+    fits_in_object_store,
+    read_card,
+    read_dataset,
+    streamed_batches,
+    trialset_from_tables,
+)
+from ldns_ray.training.job import TrainingJob, run
+from ldns_ray.training.loop import Workers
+
+log = logging.getLogger(__name__)
+
+MAX_FAILURES = 3
+"""How often a run is restarted from its checkpoint after losing a worker."""
+
+
+@dataclass(frozen=True)
+class StreamedData:
+    """Training trials as they stream in from Ray Data; validation trials in memory.
+
+    Each worker gets an equal share of the trials, cut into equally many batches, so that workers stay in
+    step: of n trials, the remainder of n / workers sits out an epoch.
+    """
+
+    job: TrainingJob
+    stream: ray.data.DataIterator
+    card: Card
+    validation: TrialSet
+    workers: Workers
+
+    @property
+    def _share(self) -> tuple[int, int]:
+        """Trials of an epoch, and of a batch, that one worker sees."""
+        n_trials = self.card.splits["train"]["n_trials"] // self.workers.world_size
+        return n_trials, max(1, self.job.optimisation.batch_size // self.workers.world_size)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        n_trials, batch = self._share
+        return -(-n_trials // batch)
+
+    def train_batches(self, epoch: int) -> Iterable[Batch]:
+        seed = self.job.experiment.seed
+        for batch in streamed_batches(
+            self.stream, self.card, self._share[1], seed=seed, epoch=epoch
+        ):
+            yield self._prepared(batch)
+
+    def _prepared(self, batch: Batch) -> Batch:
+        if batch.latents_BTD is None or self.job.network == "autoencoder":
+            return batch
+        mean, std = (torch.as_tensor(x) for x in (self.job.latent_mean_D, self.job.latent_std_D))
+        z_BTD = (batch.latents_BTD - mean) / std
+        clip = self.job.experiment.diffusion.latent_clip
+        return dataclasses.replace(batch, latents_BTD=z_BTD.clamp(-clip, clip) if clip else z_BTD)
+
+    def validation_batches(self) -> Iterable[Batch]:
+        return self.job.resident(
+            self.validation, self.validation, self.workers
+        ).validation_batches()
+
+
+def _all_reduce(x: Tensor) -> Tensor:
+    torch.distributed.all_reduce(x)
+    return x
+
+
+def _tables(name: str) -> Iterable[pa.Table]:
+    shard = ray.train.get_dataset_shard(name)
+    return shard.iter_batches(batch_size=None, batch_format="pyarrow")
+
+
+def _train_worker(settings: dict[str, Any]) -> None:
+    """What runs on every worker. On a restart it goes on from the job's checkpoint."""
+    job, card, queue = settings["job"], settings["card"], settings["queue"]
+    torch.set_num_threads(max(1, int(settings["threads"])))
+    context = ray.train.get_context()
+    device = ray.train.torch.get_device()
+
+    workers = Workers()
+    if context.get_world_size() > 1:
+        workers = Workers(
+            context.get_world_rank(),
+            context.get_world_size(),
+            _all_reduce,
+            ray.train.torch.prepare_model,
+        )
+    validation = trialset_from_tables(_tables("val"), card)
+    if settings["resident"]:
+        data: Any = job.resident(trialset_from_tables(_tables("train"), card), validation, workers)
+    else:
+        data = StreamedData(job, ray.train.get_dataset_shard("train"), card, validation, workers)
+    every = max(1, job.optimisation.epochs // 50)
+
+    def on_epoch(row: dict[str, float], checkpoint: Callable[[], bytes]) -> None:
+        if workers.rank == 0:
+            queue.put(row)
+        if row["epoch"] % every == 0 or row["epoch"] == job.optimisation.epochs:
+            ray.train.report(row)
+
+    draw = settings["draw"]
+    run(job, data, device, workers, on_epoch, None if draw is None else draw(job, workers, device))
+
+
+def train_on_workers(
+    job: TrainingJob,
+    hardware: Hardware,
+    *,
+    run_name: str,
+    storage_path: str,
+    on_row: Callable[[dict[str, float]], None] | None = None,
+    resident: bool | None = None,
+    draw: Callable[..., Any] | None = None,
+) -> None:
+    """Train `job` on `hardware.workers` Ray Train workers, to the same result as one.
+
+    Args:
+        run_name, storage_path: name of the run and folder of Ray Train's own files.
+        on_row: called in this process with every epoch's figures.
+        resident: keep the trials in the workers' memory, or stream them each epoch; chosen by
+            the object store's size if None.
+        draw: for tests, makes a worker's draws: `draw(job, workers, device) -> (step, batch) -> draws`.
+
+    Raises what the training raised, once `MAX_FAILURES` restarts have not helped.
+    """
+    card = read_card(job.data_uri)
+    if resident is None:
+        resident = fits_in_object_store(card, "train")
+    log.info("%s: trials are %s.", job.network, "kept in memory" if resident else "streamed")
+    splits: dict[str, Any] = {s: read_dataset(job.data_uri, s, job.columns) for s in ("train", "val")}
+    queue = Queue(actor_options={"num_cpus": 0})
+    stop = threading.Event()
+    forwarder = threading.Thread(target=_forward, args=(queue, on_row, stop), daemon=True)
+    forwarder.start()
+    resources = {"CPU": hardware.cpus_per_worker}
+    if hardware.gpus_per_worker:
+        resources["GPU"] = hardware.gpus_per_worker
+    environment = {"OMP_NUM_THREADS": str(max(1, int(hardware.cpus_per_worker)))}
+    trainer = ray.train.torch.TorchTrainer(
+        _train_worker,
+        train_loop_config={
+            "job": job,
+            "card": card,
+            "queue": queue,
+            "resident": resident,
+            "draw": draw,
+            "threads": hardware.cpus_per_worker,
+        },  # fmt: skip
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=hardware.workers,
+            use_gpu=hardware.gpus_per_worker > 0,
+            resources_per_worker=resources,
+        ),
+        run_config=ray.train.RunConfig(  # type: ignore[call-arg]
+            name=run_name,
+            storage_path=storage_path,
+            failure_config=ray.train.FailureConfig(max_failures=MAX_FAILURES),
+            worker_runtime_env={"env_vars": environment},
+        ),
+        datasets=splits,
+        dataset_config=ray.train.DataConfig(datasets_to_split=[] if resident else ["train"]),
+    )
+    try:
+        trainer.fit()
+    finally:
+        stop.set()
+        forwarder.join(timeout=10)
+        queue.shutdown()
+
+
+def _forward(
+    queue: Queue, on_row: Callable[[dict[str, float]], None] | None, stop: threading.Event
+) -> None:
+    """Hand rows from the workers to `on_row` until told to stop and none is left."""
+    while True:
+        try:
+            row = queue.get(timeout=0.5)
+        except Empty:
+            if stop.is_set():
+                return
+            continue
+        if on_row is not None:
+            on_row(row)

@@ -1,0 +1,163 @@
+"""One network to train, as a value: it travels to workers, resumes from its checkpoint, leaves its weights."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from ldns_ray import storage
+from ldns_ray.config import Experiment
+from ldns_ray.data.batches import TrialSet
+from ldns_ray.models.autoencoder import Autoencoder
+from ldns_ray.models.conditioning import LENGTH, Conditioning
+from ldns_ray.models.denoiser import Denoiser
+from ldns_ray.training.loop import OnEpoch, ResidentData, Result, Trainer, Workers, fit
+from ldns_ray.training.tasks import AutoencoderTask, DiffusionTask, Draws, Task
+
+CHECKPOINT_SECONDS = 30.0
+"""Least time between two checkpoints."""
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What to train, on which dataset, and where its checkpoint and weights go."""
+
+    network: Literal["autoencoder", "diffusion"]
+    experiment: Experiment
+    data_uri: str
+    """Dataset of spikes, or, for the diffusion model, of latents."""
+    output_uri: str
+    n_units: int
+    conditioning: Conditioning | None = None
+    latent_mean_D: np.ndarray | None = None
+    latent_std_D: np.ndarray | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The network's constructor arguments."""
+        a, d = self.experiment.autoencoder, self.experiment.diffusion
+        if self.network == "autoencoder":
+            return {
+                "n_units": self.n_units, "n_latents": a.n_latents, "width": a.width, "n_blocks": a.n_blocks,
+                "n_decoder_blocks": a.n_decoder_blocks, "bidirectional": a.bidirectional,
+            }  # fmt: skip
+        assert self.conditioning is not None
+        return {
+            "n_latents": a.n_latents, "width": d.width, "n_blocks": d.n_blocks, "head_gain": d.head_gain,
+            "n_covariates": self.conditioning.n_covariates, "n_conditions": self.conditioning.n_conditions,
+        }  # fmt: skip
+
+    @property
+    def optimisation(self) -> Any:
+        e = self.experiment
+        return (e.autoencoder if self.network == "autoencoder" else e.diffusion).optimisation
+
+    @property
+    def columns(self) -> list[str]:
+        """Optional columns of the dataset that training reads."""
+        if self.network == "autoencoder":
+            return []
+        d = self.experiment.diffusion
+        conditions = [f"condition:{name}" for name in d.conditions if name != LENGTH]
+        return ["latents", *conditions, *(f"covariate:{name}" for name in d.covariates)]
+
+    @property
+    def checkpoint_uri(self) -> str:
+        return storage.join(self.output_uri, "checkpoint.pt")
+
+    def prepare(self, trials: TrialSet) -> TrialSet:
+        """The trials as the network sees them: for the diffusion model, standardised latents alone."""
+        if self.network == "autoencoder":
+            return trials
+        assert trials.latents is not None
+        z = (trials.latents - self.latent_mean_D) / self.latent_std_D
+        clip = self.experiment.diffusion.latent_clip
+        if clip:
+            z = np.clip(z, -clip, clip)
+        return dataclasses.replace(
+            trials, latents=z.astype(np.float32), spikes=trials.spikes[:, :0]
+        )
+
+    def trainer(
+        self,
+        steps_per_epoch: int,
+        device: torch.device,
+        workers: Workers,
+        draw: Callable[[int, Any], Draws] | None = None,
+    ) -> Trainer:
+        """A trainer at its first step: initial weights follow from the experiment's seed alone."""
+        seed = self.experiment.seed
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model: nn.Module
+            task: Task
+            if self.network == "autoencoder":
+                model, task = (
+                    Autoencoder(**self.settings),
+                    AutoencoderTask(self.experiment.autoencoder),
+                )
+            else:
+                assert self.conditioning is not None
+                model = Denoiser(**self.settings)
+                task = DiffusionTask(self.experiment.diffusion, self.conditioning)
+        d = self.experiment.diffusion
+        return Trainer(
+            model.to(device), task, self.optimisation, steps_per_epoch=steps_per_epoch, seed=seed,
+            ema=d.ema_decay if self.network == "diffusion" else None, ema_warmup=d.ema_warmup,
+            workers=workers, draw=draw,
+        )  # fmt: skip
+
+    def resident(self, train: TrialSet, validation: TrialSet, workers: Workers) -> ResidentData:
+        """Batches of trials in memory for one worker."""
+        return ResidentData(
+            self.prepare(train), self.prepare(validation), self.optimisation.batch_size,
+            self.experiment.seed, workers.rank, workers.world_size,
+        )  # fmt: skip
+
+
+def run(
+    job: TrainingJob,
+    data: Any,
+    device: torch.device,
+    workers: Workers | None = None,
+    on_epoch: OnEpoch | None = None,
+    draw: Callable[[int, Any], Draws] | None = None,
+) -> Result:
+    """Train `job`, from its checkpoint if there is one; the first worker saves checkpoints and weights.
+
+    Writes `weights.safetensors` (the best-validation weights) and `history.json`.
+    """
+    workers = workers or Workers()
+    trainer = job.trainer(data.steps_per_epoch, device, workers, draw)
+    if storage.exists(job.checkpoint_uri):
+        trainer.restore(storage.read_bytes(job.checkpoint_uri))
+    saved = time.monotonic()
+
+    def after_epoch(row: dict[str, float], checkpoint: Callable[[], bytes]) -> None:
+        nonlocal saved
+        if workers.rank == 0 and (trainer.done or time.monotonic() - saved > CHECKPOINT_SECONDS):
+            storage.write_bytes(job.checkpoint_uri, checkpoint())
+            saved = time.monotonic()
+        if on_epoch is not None:
+            on_epoch(row, checkpoint)
+
+    result = fit(trainer, data, after_epoch)
+    if workers.rank == 0:
+        from safetensors.torch import save
+
+        storage.write_bytes(storage.join(job.output_uri, "weights.safetensors"), save(result.best))
+        history = {
+            "best_epoch": result.best_epoch,
+            "best_loss": result.best_loss,
+            "rows": result.history,
+        }
+        storage.write_bytes(
+            storage.join(job.output_uri, "history.json"), json.dumps(history).encode()
+        )
+    return result
