@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
@@ -26,3 +27,25 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\n")
         sys.exit(130)
+
+
+def add_root(parser: argparse.ArgumentParser) -> None:
+    """The option that says where everything is kept."""
+    parser.add_argument(
+        "--root",
+        help="folder or URI for everything that is made (default: LDNS_ROOT, else ./results)",
+    )
+
+
+def default_root(root: str | None) -> str:
+    """The storage root: as given, else LDNS_ROOT, else ./results; an absolute path or a URI."""
+    chosen = root or os.environ.get("LDNS_ROOT") or "results"
+    return chosen if "://" in chosen else os.path.abspath(os.path.expanduser(chosen))
+
+
+def add_tracking(parser: argparse.ArgumentParser) -> None:
+    """The option that says which MLflow store to write to."""
+    parser.add_argument(
+        "--tracking-uri",
+        help="MLflow server (default: MLFLOW_TRACKING_URI, else a SQLite store under the root)",
+    )

@@ -16,7 +16,7 @@ import json
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 
@@ -225,9 +225,7 @@ class Observation:
         )
         _check(self.history_bins >= 1, "observation.history_bins", "at least 1", self.history_bins)
         # Sampled counts are stored in 8 bits.
-        _check(
-            1 <= self.count_cap <= 255, "observation.count_cap", "in [1, 255]", self.count_cap
-        )
+        _check(1 <= self.count_cap <= 255, "observation.count_cap", "in [1, 255]", self.count_cap)
 
 
 @dataclass(frozen=True)
@@ -594,10 +592,10 @@ class Hardware:
 
     workers: int = 1
     """Ray Train workers; 0 trains in the calling process, without Ray Train."""
-    gpus_per_worker: float = field(default=0.0)
+    gpus_per_worker: float = 0.0
     """GPUs of each worker."""
-    cpus_per_worker: float = field(default=1.0)
-    """CPU cores of each worker."""
+    cpus_per_worker: float = 0.0
+    """CPUs that each worker reserves; 0: one, or less where that would leave none for Ray Data."""
 
     def __post_init__(self) -> None:
         _check(self.workers >= 0, "hardware.workers", "non-negative", self.workers)
@@ -608,5 +606,8 @@ class Hardware:
             self.gpus_per_worker,
         )
         _check(
-            self.cpus_per_worker > 0, "hardware.cpus_per_worker", "positive", self.cpus_per_worker
+            self.cpus_per_worker >= 0,
+            "hardware.cpus_per_worker",
+            "non-negative",
+            self.cpus_per_worker,
         )

@@ -79,16 +79,17 @@ def up(root: Path, only: Sequence[Name] = ("mlflow", "ray")) -> dict[Name, Servi
         known = _read(root)
         for name in only:
             old = known.get(name)
-            if old is not None and _alive(old) and _answers(old, limit_s=15):
+            if old is not None and _serves(old, limit_s=15):
                 _say(name, old.address, "already running")
                 continue
             if old is not None:
                 _stop(old)
             began = time.monotonic()
             if name == "mlflow":
-                new = _start_mlflow(root, old.port if old else 5000)
+                new = _retrying(_start_mlflow, root, old.port if old else 5000)
             else:
-                new = _start_ray(root, known["mlflow"].address if "mlflow" in known else "")
+                uri = known["mlflow"].address if "mlflow" in known else ""
+                new = _retrying(_start_ray, root, uri)
             known[name] = new
             _write(root, known)
             _say(name, new.address, f"started in {time.monotonic() - began:.0f} s")
@@ -112,7 +113,7 @@ def status(root: Path) -> dict[Name, bool]:
     state: dict[Name, bool] = {}
     for name in TITLES:
         service = known.get(name)
-        state[name] = service is not None and _alive(service) and _answers(service, limit_s=5)
+        state[name] = service is not None and _serves(service, limit_s=5)
         if service is None:
             _say(name, "-", "not running")
         elif state[name]:
@@ -226,6 +227,18 @@ def _relay(process: subprocess.Popen[str]) -> tuple[bool, bool]:
 # Starting
 
 
+class PortTaken(RuntimeError):
+    """Someone else came first to a port that was free a moment ago."""
+
+
+def _retrying(start: Callable[..., Service], *arguments: object) -> Service:
+    """`start`, again on other ports when someone else took one meanwhile."""
+    for _ in range(2):
+        with contextlib.suppress(PortTaken):
+            return start(*arguments)
+    return start(*arguments)
+
+
 def _start_mlflow(root: Path, port: int) -> Service:
     port = _free_port(port)
     command = [
@@ -238,7 +251,7 @@ def _start_mlflow(root: Path, port: int) -> Service:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-    return _start(root, "mlflow", command, variables, f"http://127.0.0.1:{port}", port)
+    return _start(root, "mlflow", command, variables, [port])
 
 
 def _start_ray(root: Path, tracking_uri: str) -> Service:
@@ -249,14 +262,15 @@ def _start_ray(root: Path, tracking_uri: str) -> Service:
     shutil.rmtree(temp_dir, ignore_errors=True)
     temp_dir.mkdir(mode=0o700)  # refuses a folder that someone else put there
     # Ray gives ports 10002 to 19999 to workers.
-    port, agent = _free_port(8265), _free_port(52365)
+    ports = [_free_port(first) for first in (8265, 6379, 52365, 20001)]
+    port, gcs, agent, client = ports
     command = [
         _tool("ray"), "start", "--head", "--block",
         "--node-ip-address", "127.0.0.1",
-        "--port", str(_free_port(6379)),
+        "--port", str(gcs),
         "--dashboard-host", "127.0.0.1", "--dashboard-port", str(port),
         "--dashboard-agent-listen-port", str(agent),
-        "--ray-client-server-port", str(_free_port(20001)),
+        "--ray-client-server-port", str(client),
         "--object-store-memory", str(_object_store_bytes()),
         "--temp-dir", str(temp_dir),
         "--disable-usage-stats", "--log-style", "record", "--log-color", "false",
@@ -272,7 +286,7 @@ def _start_ray(root: Path, tracking_uri: str) -> Service:
     }
     if tracking_uri:
         variables["MLFLOW_TRACKING_URI"] = tracking_uri
-    return _start(root, "ray", command, variables, f"http://127.0.0.1:{port}", port)
+    return _start(root, "ray", command, variables, ports)
 
 
 def _start(
@@ -280,10 +294,9 @@ def _start(
     name: Name,
     command: Sequence[str],
     variables: dict[str, str],
-    address: str,
-    port: int,
+    ports: Sequence[int],
 ) -> Service:
-    """Start a service in a session of its own and wait until it answers."""
+    """Start a service in a session of its own and wait until it answers on the first of `ports`."""
     log = root / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     marker = f"{root}:{name}:{secrets.token_hex(8)}"
@@ -298,12 +311,16 @@ def _start(
             start_new_session=True,
         )
     created = psutil.Process(process.pid).create_time()
-    service = Service(name, process.pid, created, marker, address, port, str(log))
+    address = f"http://127.0.0.1:{ports[0]}"
+    service = Service(name, process.pid, created, marker, address, ports[0], str(log))
     try:
         deadline = time.monotonic() + START_LIMIT_S
-        while not (_answers(service, limit_s=0) and _ready(service)):
+        while not (_serves(service, limit_s=0) and _ready(service)):
             if process.poll() is not None:
-                raise RuntimeError(_failure(service, f"ended with status {process.returncode}"))
+                failure = _failure(service, f"ended with status {process.returncode}")
+                _stop(service)
+                taken = any(_free_port(port) != port for port in ports)
+                raise PortTaken(failure) if taken else RuntimeError(failure)
             if time.monotonic() > deadline:
                 raise RuntimeError(_failure(service, f"did not answer in {START_LIMIT_S:.0f} s"))
             time.sleep(0.2)
@@ -324,21 +341,38 @@ def _failure(service: Service, what: str) -> str:
     return f"{TITLES[service.name]} {what}. The end of {service.log}:\n{tail}"
 
 
-def _answers(service: Service, limit_s: float) -> bool:
+def _serves(service: Service, limit_s: float) -> bool:
     """Whether the service answers over HTTP, within `limit_s` seconds or at the first try."""
-    path = "/health" if service.name == "mlflow" else "/api/gcs_healthz"
-    # A proxy is for other machines.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + limit_s
-    while True:
-        try:
-            with opener.open(service.address + path, timeout=5) as response:
-                return bool(response.status == 200)
-        except (OSError, http.client.HTTPException):
-            pass  # not yet
+    while _alive(service):
+        # That something answers is not enough: the port may be another's.
+        if _answers(service) and _listens(service):
+            return True
         if time.monotonic() >= deadline:
             return False
         time.sleep(0.5)
+    return False
+
+
+def _answers(service: Service) -> bool:
+    path = "/health" if service.name == "mlflow" else "/api/gcs_healthz"
+    # A proxy is for other machines.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(service.address + path, timeout=5) as response:
+            return bool(response.status == 200)
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def _listens(service: Service) -> bool:
+    """Whether a process of the service listens on its port."""
+    for process in _members(service):
+        with contextlib.suppress(psutil.Error):
+            for c in process.net_connections(kind="tcp"):
+                if c.status == psutil.CONN_LISTEN and c.laddr.port == service.port:
+                    return True
+    return False
 
 
 def _clean_environment() -> dict[str, str]:

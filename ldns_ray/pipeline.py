@@ -14,7 +14,7 @@ import logging
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import ray
+import ray.data
 import torch
 
 from ldns_ray import storage
@@ -29,7 +30,12 @@ from ldns_ray.config import Experiment, Hardware, fingerprint, to_dict
 from ldns_ray.data import simulate
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.schema import Card, Trial
-from ldns_ray.data.shards import load_trialset, read_card, write_dataset
+from ldns_ray.data.shards import (
+    load_trialset,
+    read_card,
+    trialset_from_tables,
+    write_dataset,
+)
 from ldns_ray.evaluation import plots
 from ldns_ray.evaluation.comparison import (
     autoencoder_likelihood,
@@ -110,6 +116,8 @@ class Pipeline:
     observer: Observer = field(default_factory=Observer)
     guard: Callable[[str, Callable[[], bool]], Any] | None = None
     """Makes a context manager `guard(fingerprint, is_done)` that lets one process at a time do a stage."""
+    tables: Mapping[str, Sequence[ray.ObjectRef]] | None = None
+    """By split, the dataset's Arrow blocks in the object store, where other processes share them."""
 
     @cached_property
     def card(self) -> Card:
@@ -300,6 +308,8 @@ class Pipeline:
 
     def trials(self, split: str) -> TrialSet:
         """A split's spikes and conditions."""
+        if self.tables is not None:
+            return trialset_from_tables(ray.get(list(self.tables[split])), self.card)
         names = [f"condition:{name}" for name in self.card.conditions]
         return load_trialset(self.data_uri, split, names)
 
@@ -408,3 +418,12 @@ def _png(figure: Any) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
+
+
+def connect_ray(**settings: Any) -> None:
+    """Join the Ray cluster that RAY_ADDRESS or the running job names, or start one in this process, quietly."""
+    if not ray.is_initialized():
+        ray.init(
+            logging_level=logging.WARNING, log_to_driver=False, include_dashboard=False, **settings
+        )
+    ray.data.DataContext.get_current().enable_progress_bars = False

@@ -73,7 +73,50 @@ def test_stop_reaches_processes_that_left_the_session(tmp_path):
 def test_a_service_that_does_not_start_shows_its_log(tmp_path):
     command = [sys.executable, "-c", "print('no such port'); raise SystemExit(3)"]
     with pytest.raises(RuntimeError, match=r"MLflow ended with status 3[\s\S]*no such port"):
-        local._start(tmp_path, "mlflow", command, {}, "http://127.0.0.1:9", 9)
+        local._start(tmp_path, "mlflow", command, {}, [local._free_port(5000)])
+
+
+SERVER = """
+import http.server, os, sys, time
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *args):
+        pass
+time.sleep(float(sys.argv[2]))
+http.server.HTTPServer.allow_reuse_port = False
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def test_another_servers_answer_is_not_ours(tmp_path):
+    port = local._free_port(5000)
+    other = subprocess.Popen([sys.executable, "-c", SERVER, str(port), "0"])
+    asked: list[int] = []
+
+    def start(first: int) -> local.Service:
+        # Both found the same port free; the other server was quicker.
+        asked.append(port if not asked else local._free_port(first))
+        command = [sys.executable, "-c", SERVER, str(asked[-1]), "0.5"]
+        return local._start(tmp_path, "mlflow", command, {}, [asked[-1]])
+
+    service = None
+    try:
+        while not local._answers(
+            _service(other, name="mlflow", address=f"http://127.0.0.1:{port}")
+        ):
+            time.sleep(0.05)
+        service = local._retrying(start, port)
+        assert service.port != port
+        assert asked == [port, service.port]
+        assert local._serves(service, limit_s=0)
+        assert not local._serves(_service(other, name="mlflow", address=service.address), limit_s=0)
+    finally:
+        if service is not None:
+            local._stop(service)
+        other.kill()
+        other.wait()
 
 
 def _relay(capsys, *lines: str) -> tuple[str, tuple[bool, bool]]:
@@ -131,7 +174,9 @@ def test_services_up_twice_repaired_used_and_down(tmp_path, monkeypatch, capfd, 
         assert time.monotonic() - began < 2
 
         # The MLflow server dies: `up` brings it back where it was and leaves Ray alone.
-        psutil.Process(first["mlflow"].pid).kill()
+        killed = psutil.Process(first["mlflow"].pid)
+        killed.kill()
+        killed.wait(10)
         second = local.up(root)
         assert second["ray"] == first["ray"]
         assert second["mlflow"].pid != first["mlflow"].pid

@@ -316,6 +316,10 @@ class Run:
         for start in range(0, len(tags), TAGS_PER_BATCH):
             self._client.log_batch(self.run_id, tags=tags[start : start + TAGS_PER_BATCH])
 
+    def tags(self) -> dict[str, str]:
+        """The tags that the run has."""
+        return dict(self._client.get_run(self.run_id).data.tags)
+
     def text(self, name: str, content: str) -> None:
         """A text file, such as `report.html` or `notes/readme.md`."""
         with tempfile.TemporaryDirectory() as folder:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -95,8 +96,8 @@ def _tables(name: str) -> Iterable[pa.Table]:
 def _train_worker(settings: dict[str, Any]) -> None:
     """What runs on every worker. On a restart it goes on from the job's checkpoint."""
     job, card, queue = settings["job"], settings["card"], settings["queue"]
-    torch.set_num_threads(max(1, int(settings["threads"])))
     context = ray.train.get_context()
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
     device = ray.train.torch.get_device()
 
     workers = Workers()
@@ -149,15 +150,16 @@ def train_on_workers(
     if resident is None:
         resident = fits_in_object_store(card, "train")
     log.info("%s: trials are %s.", job.network, "kept in memory" if resident else "streamed")
-    splits: dict[str, Any] = {s: read_dataset(job.data_uri, s, job.columns) for s in ("train", "val")}
+    splits: dict[str, Any] = {
+        s: read_dataset(job.data_uri, s, job.columns) for s in ("train", "val")
+    }
     queue = Queue(actor_options={"num_cpus": 0})
     stop = threading.Event()
     forwarder = threading.Thread(target=_forward, args=(queue, on_row, stop), daemon=True)
     forwarder.start()
-    resources = {"CPU": hardware.cpus_per_worker}
+    resources = {"CPU": hardware.cpus_per_worker or _cpus_per_worker(hardware.workers)}
     if hardware.gpus_per_worker:
         resources["GPU"] = hardware.gpus_per_worker
-    environment = {"OMP_NUM_THREADS": str(max(1, int(hardware.cpus_per_worker)))}
     trainer = ray.train.torch.TorchTrainer(
         _train_worker,
         train_loop_config={
@@ -166,18 +168,16 @@ def train_on_workers(
             "queue": queue,
             "resident": resident,
             "draw": draw,
-            "threads": hardware.cpus_per_worker,
         },  # fmt: skip
         scaling_config=ray.train.ScalingConfig(
             num_workers=hardware.workers,
             use_gpu=hardware.gpus_per_worker > 0,
             resources_per_worker=resources,
         ),
-        run_config=ray.train.RunConfig(  # type: ignore[call-arg]
+        run_config=ray.train.RunConfig(
             name=run_name,
             storage_path=storage_path,
             failure_config=ray.train.FailureConfig(max_failures=MAX_FAILURES),
-            worker_runtime_env={"env_vars": environment},
         ),
         datasets=splits,
         dataset_config=ray.train.DataConfig(datasets_to_split=[] if resident else ["train"]),
@@ -203,3 +203,9 @@ def _forward(
             continue
         if on_row is not None:
             on_row(row)
+
+
+def _cpus_per_worker(n_workers: int) -> float:
+    """One CPU, or less where the cluster would otherwise have none left for Ray Data, which then waits for ever."""
+    spare = ray.cluster_resources().get("CPU", 1.0) - 1
+    return min(1.0, round(max(spare, 0.5) / n_workers, 2))

@@ -1,0 +1,98 @@
+"""Search for the LDNS model whose sampled speech-cortex spikes are most like the real ones.
+
+Every trial trains an autoencoder and a diffusion model, samples, and is scored on the validation trials;
+trials with the same autoencoder settings share it. Submitting the same sweep again continues it.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ldns_ray.cli import add_root, add_tracking, default_root, run
+from ldns_ray.config import experiment, parse_overrides
+from ldns_ray.evaluation.comparison import Row, format_rows
+from ldns_ray.pipeline import connect_ray, simulated_dataset
+from ldns_ray.sweep import Sweep, format_result, run_sweep
+from ldns_ray.tracking.runs import default_uri
+from search_spaces.speech import SPACE
+
+EXAMPLES = """examples:
+  the small sweep on simulated speech:
+    python jobs/sweep_speech.py
+
+  the paper's settings on a recording, 100 trials on a GPU cluster:
+    ray job submit --working-dir . -- python jobs/sweep_speech.py --experiment speech \\
+        --data s3://bucket/speech --root s3://bucket/ldns --n-trials 100 --gpus-per-trial 1
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument(
+        "overrides", nargs="*", metavar="setting=value", help="settings of all trials to change"
+    )
+    p.add_argument(
+        "--experiment",
+        default="speech_small",
+        help="what the trials start from (default: speech_small)",
+    )
+    p.add_argument(
+        "--data", help="dataset made by jobs/ingest.py (default: what the experiment simulates)"
+    )
+    p.add_argument("--n-trials", type=int, default=4, help="trials (default: 4)")
+    p.add_argument("--seed", type=int, default=0, help="seed of the search (default: 0)")
+    p.add_argument(
+        "--cpus-per-trial", type=float, default=1.0, help="CPUs of each trial (default: 1)"
+    )
+    p.add_argument(
+        "--gpus-per-trial",
+        type=float,
+        default=0.0,
+        help="GPUs of each trial, may be a fraction (default: 0)",
+    )
+    p.add_argument(
+        "--max-concurrent", type=int, default=0, help="trials at once (default: as many as fit)"
+    )
+    p.add_argument(
+        "--optuna-storage",
+        default="",
+        help="database URL of the Optuna study (default: a file under the root)",
+    )
+    add_root(p)
+    add_tracking(p)
+    return p
+
+
+def main(argv: list[str]) -> int:
+    args = parser().parse_args(argv)
+    e = experiment(args.experiment, **parse_overrides(args.overrides))
+    root = default_root(args.root)
+    tracking_uri = args.tracking_uri or default_uri(root)
+    data_uri = args.data or simulated_dataset(e, root)
+    sweep = Sweep(
+        "speech", e, SPACE, data_uri, root, tracking_uri, n_trials=args.n_trials, seed=args.seed,
+        cpus_per_trial=args.cpus_per_trial, gpus_per_trial=args.gpus_per_trial,
+        max_concurrent=args.max_concurrent, optuna_storage=args.optuna_storage,
+    )  # fmt: skip
+    connect_ray()
+    result = run_sweep(sweep, lambda line: print(line, flush=True))
+    print(
+        "\nTrials, best first, on the validation split: each metric, and (in brackets) its noise floor"
+    )
+    print(format_result(list(SPACE), result))
+    print(f"\n{result['best']['name']} on the test split")
+    print(format_rows([Row(**row) for row in result["test"]["summary"]["rows"]]))
+    failed = sum(row["status"] == "FAILED" for row in result["trials"])
+    if failed:
+        print(f"{failed} of {len(result['trials'])} trials failed; their tracebacks are in MLflow.")
+    print(f"\nBest model: {result['test']['model']}")
+    print(f"Results: {sweep.uri} and {result['url']}")
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

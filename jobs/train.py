@@ -1,0 +1,105 @@
+"""Train one LDNS experiment, from dataset to score: autoencoder, diffusion model, samples, evaluation.
+
+What is already done under the storage root is not done again, and what was interrupted goes on from its
+last checkpoint.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ldns_ray.cli import add_root, add_tracking, default_root, run
+from ldns_ray.config import EXPERIMENTS, Hardware, experiment, fingerprint, parse_overrides
+from ldns_ray.evaluation.comparison import Row, format_rows
+from ldns_ray.observers import Several, Terminal, Tracked
+from ldns_ray.pipeline import STAGES, Pipeline, connect_ray, simulated_dataset
+from ldns_ray.tracking.runs import connect, default_uri
+
+EXAMPLES = f"""experiments: {", ".join(EXPERIMENTS)}
+settings are given by their dotted names; `python jobs/train.py EXPERIMENT --settings` lists them
+
+examples:
+  the small experiment on simulated speech:
+    python jobs/train.py speech_small
+
+  your own recording, with wider latents and two GPUs:
+    python jobs/train.py reach --data data/reach --workers 2 --gpus-per-worker 1 \\
+        autoencoder.n_latents=24 diffusion.optimisation.epochs=1000
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("experiment", help="name of the experiment")
+    p.add_argument("overrides", nargs="*", metavar="setting=value", help="settings to change")
+    p.add_argument(
+        "--data", help="dataset made by jobs/ingest.py (default: what the experiment simulates)"
+    )
+    p.add_argument("--until", default="evaluation", help=f"last stage: {', '.join(STAGES)}")
+    p.add_argument("--workers", type=int, default=1,
+                   help="Ray Train workers; 0 trains in this process, without Ray (default: 1)")  # fmt: skip
+    p.add_argument(
+        "--gpus-per-worker", type=float, default=0.0, help="GPUs of each worker (default: 0)"
+    )
+    p.add_argument(
+        "--cpus-per-worker",
+        type=float,
+        default=0.0,
+        help="CPUs of each worker (default: automatic)",
+    )
+    p.add_argument(
+        "--settings", action="store_true", help="list the experiment's settings and stop"
+    )
+    add_root(p)
+    add_tracking(p)
+    return p
+
+
+def main(argv: list[str]) -> int:
+    args = parser().parse_args(argv)
+    e = experiment(args.experiment, **parse_overrides(args.overrides))
+    if args.settings:
+        from ldns_ray.config import settings
+
+        for name, value in settings(e).items():
+            print(f"{name} = {value}")
+        return 0
+    root = default_root(args.root)
+    hardware = Hardware(args.workers, args.gpus_per_worker, args.cpus_per_worker)
+    tracking = connect(args.tracking_uri or default_uri(root), e.name)
+    data_uri = args.data or simulated_dataset(e, root)
+    pipeline = Pipeline(e, data_uri, root, hardware)
+    key = fingerprint(
+        "train", pipeline.fingerprints
+    )  # reads the dataset's card: fails before Ray starts
+    if hardware.workers:
+        connect_ray()
+    with tracking.run(e.name, key=key, tags={"ldns.kind": "train"}) as parent:
+        pipeline.observer = Several([Terminal(), Tracked(parent, pipeline)])
+        records = pipeline.run(args.until)
+        url = parent.url
+    if args.until == "evaluation":
+        summary = records["evaluation"]["summary"]
+        print(
+            f"\nSampled spikes beside the {summary['split']} split (score: 1 is as close as the data is to itself)"
+        )
+        print(format_rows([Row(**row) for row in summary["rows"]]))
+        nll = summary["likelihood"]
+        print(
+            f"\nAutoencoder, counts it did not see: {nll['nll']:.4f} nats per entry "
+            f"(mean rates {nll['nll_mean_rate']:.4f}, PSTH {nll['nll_psth']:.4f}; "
+            f"{nll['bits_per_spike']:.3f} bits per spike)"
+        )
+    print(f"\nModel: {pipeline.model_uri if 'observation' in records else '-'}")
+    if "samples" in records:
+        print(f"Samples: {pipeline.samples_uri}")
+    print(f"Results: {pipeline.uri(args.until)} and {url}")
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

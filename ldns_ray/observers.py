@@ -1,0 +1,169 @@
+"""Who hears of a pipeline's progress: the terminal, and a run in MLflow."""
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ldns_ray import storage
+from ldns_ray.config import settings
+from ldns_ray.evaluation.comparison import SHORT_NAMES
+from ldns_ray.pipeline import Observer, Pipeline
+from ldns_ray.tracking.model import log_model
+from ldns_ray.tracking.runs import Run
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+class Terminal(Observer):
+    """A line when a stage starts and ends, and one now and then while it trains."""
+
+    def __init__(self, prefix: str = "", say: Callable[[str], None] = print) -> None:
+        self.prefix, self.say = prefix, say
+        self._last, self._started = 0.0, 0.0
+
+    def _line(self, stage: str, text: str) -> None:
+        self.say(f"{self.prefix}{stage:<12} {text}")
+
+    def stage_started(self, stage: str, uri: str) -> None:
+        self._started = self._last = time.monotonic()
+        self._line(stage, "started")
+
+    def epoch(self, stage: str, row: dict[str, float], n_epochs: int) -> None:
+        now, epoch = time.monotonic(), int(row["epoch"])
+        if now - self._last < SECONDS_BETWEEN_LINES and epoch != n_epochs:
+            return
+        self._last = now
+        validation = f"  val {row['val_loss']:.5f}" if "val_loss" in row else ""
+        left = row["seconds"] * (n_epochs - epoch)
+        self._line(
+            stage,
+            f"epoch {epoch:>4}/{n_epochs}  train {row['train_loss']:.5f}{validation}  "
+            f"{row['seconds']:.2f} s/epoch, {_duration(left)} left",
+        )
+
+    def stage_finished(self, stage: str, uri: str, record: dict[str, Any], *, reused: bool) -> None:
+        summary = record["summary"]
+        news = {
+            "autoencoder": lambda: (
+                f"best validation {summary['best_loss']:.5f} at epoch {summary['best_epoch']}"
+            ),
+            "diffusion": lambda: (
+                f"best validation {summary['best_loss']:.5f} at epoch {summary['best_epoch']}"
+            ),
+            "latents": lambda: f"{len(summary['mean'])} dimensions",
+            "observation": lambda: f"model {summary['model']}",
+            "samples": lambda: f"{summary['n_trials']} trials",
+            "evaluation": lambda: f"score {summary['score']:.2f} on {summary['split']}",
+        }[stage]()
+        how = "already done" if reused else f"done in {_duration(record['seconds'])}"
+        self._line(stage, f"{how}: {news}")
+
+
+def _duration(seconds: float) -> str:
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    return (
+        f"{seconds // 60} min {seconds % 60:02d} s" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+    )
+
+
+class Tracked(Observer):
+    """A run in MLflow: settings, losses by epoch, score and metrics, datasets, pictures, model."""
+
+    def __init__(self, run: Run, pipeline: Pipeline, *, model: bool = True) -> None:
+        self.run, self.pipeline, self.model = run, pipeline, model
+        run.params(settings(pipeline.experiment))
+        card = pipeline.card
+        run.dataset(
+            card.name, card.fingerprint, pipeline.data_uri, "training",
+            {"units": card.n_units, "bin_width_s": card.bin_width_s, **{k: v["n_trials"] for k, v in card.splits.items()}},
+        )  # fmt: skip
+
+    def epoch(self, stage: str, row: dict[str, float], n_epochs: int) -> None:
+        names = ("train_loss", "val_loss", "learning_rate")
+        self.run.metrics(
+            {f"{stage}/{k}": row[k] for k in names if k in row}, step=int(row["epoch"])
+        )
+
+    def stage_finished(self, stage: str, uri: str, record: dict[str, Any], *, reused: bool) -> None:
+        self.run.tag({f"ldns.{stage}": uri})
+        if reused and stage in ("autoencoder", "diffusion"):
+            for row in self.pipeline.history(stage):
+                self.epoch(stage, row, 0)
+        elif stage == "observation" and self.model:
+            self._log_model(record["summary"]["model"])
+        elif stage == "samples":
+            summary = record["summary"]
+            self.run.dataset(
+                "LDNS samples", summary["fingerprint"], summary["dataset"], "sampled",
+                {"trials": summary["n_trials"], "model": self.pipeline.fingerprints["observation"]},
+            )  # fmt: skip
+        elif stage == "evaluation":
+            self._log_evaluation(uri, record["summary"])
+
+    def _log_model(self, uri: str) -> None:
+        if "ldns.logged_model" in self.run.tags():
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("model.safetensors", "config.json"):
+                (Path(folder) / name).write_bytes(storage.read_bytes(storage.join(uri, name)))
+            self.run.tag({"ldns.logged_model": log_model(self.run, folder)})
+
+    def _log_evaluation(self, uri: str, summary: dict[str, Any]) -> None:
+        self.run.metrics(evaluation_metrics(summary))
+        self.run.table("metrics", evaluation_table(summary))
+        with tempfile.TemporaryDirectory() as folder:
+            plots = Path(folder) / "plots"
+            plots.mkdir()
+            for name in PLOTS:
+                (plots / f"{name}.png").write_bytes(
+                    storage.read_bytes(storage.join(uri, "plots", f"{name}.png"))
+                )
+            self.run.artifact(plots)
+        self.run.flush()
+
+
+PLOTS = ("rasters", "population_counts", "correlations", "isi", "training_curves", "latents")
+
+
+def evaluation_metrics(summary: dict[str, Any]) -> dict[str, float]:
+    """The few numbers that runs are compared by: score, metrics, their ratios to the floor, likelihood."""
+    row, baseline = summary["rows"][0], summary["rows"][1]
+    numbers = {"score": row["score"], "baseline_score": baseline["score"], **row["distances"]}
+    numbers |= {f"{name}_over_floor": ratio for name, ratio in row["ratios"].items()}
+    numbers |= {
+        "n_silent": row["whole"]["n_silent"],
+        "bits_per_spike": summary["likelihood"]["bits_per_spike"],
+    }
+    return {name: float(value) for name, value in numbers.items()}
+
+
+def evaluation_table(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row per candidate and metric: distance, floor, ratio."""
+    return [
+        {"candidate": row["name"], "score": row["score"], "metric": title,
+         "distance": row["distances"][name], "floor": row["floors"][name], "ratio": row["ratios"][name]}
+        for row in summary["rows"] for name, title in SHORT_NAMES.items()
+    ]  # fmt: skip
+
+
+class Several(Observer):
+    """Passes everything on to each of several observers."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self.observers = observers
+
+    def stage_started(self, stage: str, uri: str) -> None:
+        for observer in self.observers:
+            observer.stage_started(stage, uri)
+
+    def epoch(self, stage: str, row: dict[str, float], n_epochs: int) -> None:
+        for observer in self.observers:
+            observer.epoch(stage, row, n_epochs)
+
+    def stage_finished(self, stage: str, uri: str, record: dict[str, Any], *, reused: bool) -> None:
+        for observer in self.observers:
+            observer.stage_finished(stage, uri, record, reused=reused)
