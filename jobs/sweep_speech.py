@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str]) -> int:
-    args = parser().parse_args(argv)
+    args = parser().parse_intermixed_args(argv)
     e = experiment(args.experiment, **parse_overrides(args.overrides))
     root = default_root(args.root)
     tracking_uri = args.tracking_uri or default_uri(root)

@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str]) -> int:
-    args = parser().parse_args(argv)
+    args = parser().parse_intermixed_args(argv)
     e = experiment(args.experiment, **parse_overrides(args.overrides))
     if args.settings:
         from ldns_ray.config import settings

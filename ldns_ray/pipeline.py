@@ -243,7 +243,7 @@ class Pipeline:
     def _diffusion(self) -> dict[str, Any]:
         mean_D, std_D = self.latent_statistics()
         job = TrainingJob(
-            "diffusion", self.experiment, self.uri("latents"), self.uri("diffusion"), self.card.n_units,
+            "diffusion", self.experiment, self.uri("latents", "dataset"), self.uri("diffusion"), self.card.n_units,
             self.conditioning(), mean_D, std_D,
         )  # fmt: skip
         return self._train(job, "diffusion")

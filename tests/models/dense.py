@@ -21,7 +21,9 @@ def dense_recurrence(layer: S4, x_HBT: Tensor) -> Tensor:
     def run(x_HBT: Tensor, c_Hn: Tensor) -> Tensor:
         state, out = torch.zeros(*x_HBT.shape[:2], a_bar.shape[-1], dtype=a_bar.dtype), []
         for t in range(x_HBT.shape[-1]):
-            state = torch.einsum("hij,hbj->hbi", a_bar, state) + b_bar[:, None] * x_HBT[..., t, None]
+            state = (
+                torch.einsum("hij,hbj->hbi", a_bar, state) + b_bar[:, None] * x_HBT[..., t, None]
+            )
             out.append(torch.einsum("hi,hbi->hb", c_Hn, state))
         return torch.stack(out, -1).real
 

@@ -94,7 +94,11 @@ def test_padded_loss_and_gradient_are_the_sums_over_trials(settings):
     ]
     total = sum(loss.total for loss in alone)
     assert float(padded.total.detach()) == pytest.approx(float(total.detach()), rel=1e-5)
-    assert float(padded.n_entries) == sum(float(loss.n_entries) for loss in alone) == sum(N_BINS) * N_UNITS
+    assert (
+        float(padded.n_entries)
+        == sum(float(loss.n_entries) for loss in alone)
+        == sum(N_BINS) * N_UNITS
+    )
     for a, b in zip(gradient(padded.total), gradient(total), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5 * float(b.abs().max()) + 1e-6)
 

@@ -154,9 +154,7 @@ def test_width_is_a_multiple_of_four():
 
 def test_every_parameter_is_trained():
     model = denoiser(n_covariates=2, n_conditions=2)
-    out = model(
-        torch.randn(2, 9, 3), torch.tensor([1, 2]), torch.randn(2, 9, 2), torch.randn(2, 2)
-    )
+    out = model(torch.randn(2, 9, 3), torch.tensor([1, 2]), torch.randn(2, 9, 2), torch.randn(2, 2))
     loss = diffusion_loss(out, torch.randn(2, 9, 3), None, loss="mse", smooth_l1_beta=1.0)
     loss.mean.backward()
     for name, parameter in model.named_parameters():

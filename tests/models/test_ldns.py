@@ -273,7 +273,9 @@ def test_defaults_are_drawn_from_the_training_trials_together():
     starts = np.cumsum(draws.n_bins_S) - draws.n_bins_S
     seen = set()
     for i, z in enumerate(samples.latents):
-        (trial,) = np.flatnonzero((draws.conditions["angle"] == samples.conditions["angle"][i]).all(1))
+        (trial,) = np.flatnonzero(
+            (draws.conditions["angle"] == samples.conditions["angle"][i]).all(1)
+        )
         seen.add(trial)
         assert len(z) == draws.n_bins_S[trial]
         assert samples.conditions["speed"][i] == draws.conditions["speed"][trial]
@@ -290,7 +292,9 @@ def test_conditions_and_covariates_are_used_and_given_back():
     angle = np.array([[1.0, 0.0], [0.0, 3.0]])
     velocity = np.random.default_rng(0).normal(size=(2, 15, 2))
     settings = {"n_steps": 4, "seed": 0}
-    samples = ldns.sample(2, condition={"angle": angle}, covariates={"velocity": velocity}, **settings)
+    samples = ldns.sample(
+        2, condition={"angle": angle}, covariates={"velocity": velocity}, **settings
+    )
     np.testing.assert_array_equal(samples.conditions["angle"], angle.astype(np.float32))
     np.testing.assert_array_equal(samples.covariates["velocity"][1], velocity[1].astype(np.float32))
     assert [len(z) for z in samples.latents] == [15, 15]
@@ -382,7 +386,9 @@ def test_a_model_without_conditions_says_so():
 
 
 def test_conditioning_names_what_the_dataset_has():
-    with pytest.raises(ValueError, match=r"no condition 'angel'; it has: length, angle.*diffusion.conditions"):
+    with pytest.raises(
+        ValueError, match=r"no condition 'angel'; it has: length, angle.*diffusion.conditions"
+    ):
         Conditioning.fit(
             ("angel",), (), n_bins_S=np.array([3]), conditions={"angle": np.zeros((1, 2))}, covariates={}
         )  # fmt: skip

@@ -47,9 +47,7 @@ def history_model(count_cap=5):
 @pytest.mark.parametrize("kind", ["poisson", "history"])
 def test_a_trial_does_not_depend_on_the_others(kind):
     def sample(r, **key):
-        return (
-            sample_poisson(r, **key) if kind == "poisson" else history_model().sample(r, **key)
-        )
+        return sample_poisson(r, **key) if kind == "poisson" else history_model().sample(r, **key)
 
     r = rates()
     whole = sample(r, seed=3, first_trial=10)
