@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -17,6 +18,8 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
     A ValueError or OSError (missing or existing files, connections) ends as one line
     `error: …` on stderr and exit status 2; with LDNS_DEBUG=1 the traceback is shown instead.
     """
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     if os.environ.get("LDNS_DEBUG") == "1":
         sys.exit(main(sys.argv[1:]))
     try:

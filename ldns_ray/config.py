@@ -436,7 +436,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(known)}."
 
 
-def experiment(name: str, **overrides: Any) -> Experiment:
+def experiment(name: str, /, **overrides: Any) -> Experiment:
     """The experiment of this name, with dotted settings overridden.
 
     `experiment("speech_small", **{"autoencoder.width": 128, "seed": 1})`. Raises ValueError for an

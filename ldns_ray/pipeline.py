@@ -422,6 +422,11 @@ def _png(figure: Any) -> bytes:
 
 def connect_ray(**settings: Any) -> None:
     """Join the Ray cluster that RAY_ADDRESS or the running job names, or start one in this process, quietly."""
+    os.environ.setdefault(
+        "RAY_AIR_NEW_OUTPUT", "0"
+    )  # Tune's new output prints boxes even when silent
+    for name in ("ray.data", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     if not ray.is_initialized():
         ray.init(
             logging_level=logging.WARNING, log_to_driver=False, include_dashboard=False, **settings

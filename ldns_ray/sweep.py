@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 RESERVED_CPUS = 1
 """CPUs kept free for Ray Data: a sweep that takes them all waits for itself."""
 LOCK_POLL_SECONDS = 2.0
+NUMBER = "trial_number"
 
 Say = Callable[[str], None]
 
@@ -236,7 +237,7 @@ def _tune(sweep: Sweep, parent_id: str, say: Say) -> Any:
                     num_samples=sweep.n_trials,
                     search_alg=_search(sweep),
                     max_concurrent_trials=concurrent,
-                ),  # fmt: skip
+                ),
                 run_config=tune.RunConfig(name="trials", storage_path=tune_uri, verbose=0),
             )
         return tuner.fit()
@@ -246,7 +247,20 @@ def _tune(sweep: Sweep, parent_id: str, say: Say) -> Any:
         lines.shutdown()
 
 
-def _search(sweep: Sweep) -> OptunaSearch:
+class NumberedSearch(OptunaSearch):
+    """Optuna's suggestions, numbered from 1 in the order they were made, under the key `NUMBER`."""
+
+    n_suggested = 0
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        point = super().suggest(trial_id)
+        if point is None:
+            return None
+        self.n_suggested += 1
+        return {**point, NUMBER: self.n_suggested}
+
+
+def _search(sweep: Sweep) -> NumberedSearch:
     """Multivariate TPE with its study in a database."""
     url = sweep.optuna_storage
     if not url:
@@ -259,7 +273,7 @@ def _search(sweep: Sweep) -> OptunaSearch:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(multivariate=True, seed=sweep.seed)
     database = optuna.storages.RDBStorage(url)
-    return OptunaSearch(
+    return NumberedSearch(
         metric="score", mode="min", sampler=sampler, study_name=sweep.fingerprint, storage=database
     )
 
@@ -289,9 +303,8 @@ def _trial(
     """One trial: the pipeline at a point of the search space."""
     s = trial_settings
     torch.set_num_threads(s.threads)
-    trial_id = tune.get_context().get_trial_id()
-    number = trial_id.rpartition("_")[2]
-    name = f"trial {int(number)}" if number.isdigit() else f"trial {trial_id}"
+    trial_id, name = tune.get_context().get_trial_id(), f"trial {config[NUMBER]}"
+    config = {k: v for k, v in config.items() if k != NUMBER}
     experiment = trial_experiment(s.experiment, config)
     terminal = Terminal(f"{name:<8}  ", lines.put)
     lines.put(f"{name:<8}  " + ", ".join(f"{_short(k)} {_value(v)}" for k, v in config.items()))
@@ -364,7 +377,14 @@ def _collect(sweep: Sweep, tracking: Tracking, parent_id: str, grid: Any) -> dic
         metrics = result.metrics or {}
         if result.error is not None or "score" not in metrics:
             error = str(result.error).strip().splitlines()[-1] if result.error else "no score"
-            rows.append({"name": "failed", "status": "FAILED", "settings": config, "error": error})
+            rows.append(
+                {
+                    "name": f"trial {(result.config or {}).get(NUMBER, '?')}",
+                    "status": "FAILED",
+                    "settings": config,
+                    "error": error,
+                }
+            )
             continue
         kept = ("score", "distances", "floors", "run_id", "url")
         rows.append(

@@ -178,12 +178,16 @@ class Trainer:
             sums += self._train_step(batch.to(self.device))
         total, count = sums.tolist()
         if not math.isfinite(total):
-            raise FloatingPointError(
-                f"The training loss became {total} in epoch {self.epoch + 1}. Lower the learning rate "
-                f"(now {self.optimisation.learning_rate}) or clip_norm (now {self.optimisation.clip_norm})."
-            )
+            raise FloatingPointError(self._diverged("training", total))
         self.epoch += 1
         return total / max(count, 1)
+
+    def _diverged(self, which: str, value: float) -> str:
+        o = self.optimisation
+        return (
+            f"The {which} loss became {value} in epoch {self.epoch + 1}. Lower the learning rate "
+            f"(now {o.learning_rate}) or clip_norm (now {o.clip_norm})."
+        )
 
     def _train_step(self, batch: Batch) -> Tensor:
         loss = self.task.loss(self.parallel, batch, self.draw(self.step, batch))
@@ -195,18 +199,21 @@ class Trainer:
             group["lr"] = learning_rate(self.step, self.n_steps, self.n_warmup, self.optimisation)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
-        self.step += 1
         if self.ema is not None:
             decay = ema_decay(self.step, self.ema, warmup=self.ema_warmup)
             with torch.no_grad():
                 torch._foreach_lerp_(
                     list(self.averaged.parameters()), list(self.model.parameters()), 1 - decay
                 )
+        self.step += 1
         return sums.double()
 
     @torch.no_grad()
     def validate(self, batches: Iterable[Batch]) -> float:
-        """Mean validation loss of the (averaged) weights, with the same draws at every call."""
+        """Mean validation loss of the (averaged) weights, with the same draws at every call.
+
+        Raises ValueError without validation trials, FloatingPointError when it is not finite.
+        """
         self.averaged.eval()
         sums = torch.zeros(2, device=self.device, dtype=torch.float64)
         for i, batch in enumerate(batches):
@@ -218,7 +225,11 @@ class Trainer:
             loss = self.task.validation_loss(self.averaged, batch, draws)
             sums += torch.stack((loss.total, loss.n_entries.to(loss.total.dtype)))
         total, count = self.workers.all_reduce(sums).tolist()
-        return float(total / max(count, 1))
+        if count == 0:
+            raise ValueError("The validation split has no trials. Ingest the dataset with some.")
+        if not math.isfinite(total):
+            raise FloatingPointError(self._diverged("validation", total))
+        return float(total / count)
 
     def record(self, row: dict[str, float]) -> None:
         """Add an epoch's figures to the history and keep the weights if its validation is the best."""

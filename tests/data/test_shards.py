@@ -235,7 +235,7 @@ def test_uris_work_and_unknown_ones_are_named(tmp_path: Path) -> None:
     memory = shards.write_dataset(ragged(), "memory://ldns/d", name="x", bin_width_s=0.01)
     assert_same(shards.load_trials("memory://ldns/d"), ragged())
     assert memory.fingerprint == card.fingerprint
-    with pytest.raises(ValueError, match="cannot open nowhere://x"):
+    with pytest.raises(ValueError, match="Cannot open nowhere://x"):
         shards.read_card("nowhere://x")
 
 

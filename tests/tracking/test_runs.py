@@ -212,6 +212,8 @@ def test_refused_metrics_are_an_error(tracking):
     run.metrics({"loss": 1.0})
     with pytest.raises(RuntimeError, match="refused metrics"):
         run.flush()
+    with pytest.raises(RuntimeError, match="refused metrics"):
+        run._outbox.close()
 
 
 def test_files_figures_and_tables(tracking, tmp_path):
