@@ -175,6 +175,8 @@ class Diffusion:
     """Whether the decay grows as 1 - (1 + step)^(-2/3) up to `ema_decay`."""
     head_gain: float = 1.0
     """Factor on the output layer's initial weight and bias."""
+    level: bool = True
+    """Whether the denoiser sees each trial's mean over time, which its instance norms hide; false: as published."""
     latent_clip: float = 0.0
     """Clip standardised latents to plus or minus this; 0 does not clip."""
     conditions: tuple[str, ...] = ()

@@ -226,13 +226,11 @@ class Pipeline:
         return {k: history[k] for k in ("best_epoch", "best_loss")}
 
     def _autoencoder(self) -> dict[str, Any]:
+        mean_counts_N = self.trials("train").spikes.mean(0, dtype=np.float64)
         job = TrainingJob(
-            "autoencoder",
-            self.experiment,
-            self.data_uri,
-            self.uri("autoencoder"),
-            self.card.n_units,
-        )
+            "autoencoder", self.experiment, self.data_uri, self.uri("autoencoder"), self.card.n_units,
+            mean_counts_N=mean_counts_N,
+        )  # fmt: skip
         return self._train(job, "autoencoder")
 
     def _latents(self) -> dict[str, Any]:
@@ -241,10 +239,11 @@ class Pipeline:
         )
 
     def _diffusion(self) -> dict[str, Any]:
-        mean_D, std_D = self.latent_statistics()
+        z = self.latent_statistics()
         job = TrainingJob(
             "diffusion", self.experiment, self.uri("latents", "dataset"), self.uri("diffusion"), self.card.n_units,
-            self.conditioning(), mean_D, std_D,
+            conditioning=self.conditioning(), latent_mean_D=z["mean"], latent_std_D=z["std"],
+            level_covariance_DD=z["level_covariance"],
         )  # fmt: skip
         return self._train(job, "diffusion")
 
@@ -339,10 +338,10 @@ class Pipeline:
         model.load_state_dict(weights)
         return model.eval()
 
-    def latent_statistics(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation (D,) of the training latents."""
+    def latent_statistics(self) -> dict[str, np.ndarray]:
+        """`mean`, `std` and `bound` (D,) and `level_covariance` (D, D) of the training latents."""
         summary = json.loads(storage.read_bytes(self.uri("latents", "stage.json")))["summary"]
-        return np.array(summary["mean"], np.float32), np.array(summary["std"], np.float32)
+        return {name: np.array(value, np.float32) for name, value in summary.items()}
 
     def conditioning(self) -> Conditioning:
         """Conditions and covariates of the diffusion model, with their training statistics."""
@@ -372,11 +371,12 @@ class Pipeline:
         denoiser = Denoiser(**settings)
         denoiser.load_state_dict(weights)
         d = self.experiment.diffusion
-        mean_D, std_D = self.latent_statistics()
+        z = self.latent_statistics()
         return LDNS(
             self.autoencoder(), self._weights("autoencoder")[0], denoiser, settings,
-            Noise(d.n_steps, d.beta_start, d.beta_end), mean_D, std_D,
+            Noise(d.n_steps, d.beta_start, d.beta_end), z["mean"], z["std"],
             self.conditioning(), self.training_draws(), self.card.bin_width_s, list(self.card.unit_names),
+            latent_bound_D=z["bound"],
         )  # fmt: skip
 
     def figures(self, reference: TrialSet, sampled: TrialSet) -> dict[str, Any]:

@@ -67,8 +67,9 @@ def encode_dataset(
 ) -> dict[str, Any]:
     """Write the dataset again with its latents (and decoded rates): trials, splits, conditions stay.
 
-    Returns mean and standard deviation of each latent over the training split, or over all trials where
-    there is none. Raises ValueError if the units differ from the model's.
+    Returns, of the training split, or of all trials where there is none: mean and standard deviation of each
+    latent, the largest absolute standardised value (`bound`), and the covariance of the trials' mean
+    standardised latents (`level_covariance`). Raises ValueError if the units differ from the model's.
     """
     card = read_card(data_uri)
     if card.n_units != model.n_units:
@@ -83,8 +84,6 @@ def encode_dataset(
             trials = dataclasses.replace(trials, rates=decode_trials(model, trials))
         encoded[split] = trials
     statistics = encoded.get("train") or next(iter(encoded.values()))
-    assert statistics.latents is not None
-    z = statistics.latents.astype(np.float64)
 
     def all_trials() -> Iterator[Trial]:
         for split, trials in encoded.items():
@@ -96,7 +95,22 @@ def encode_dataset(
         source=card.source, citation=card.citation, licence=card.licence, unit_names=card.unit_names,
         provenance={"dataset": card.fingerprint, **(provenance or {})}, overwrite=overwrite,
     )  # fmt: skip
-    return {"mean": z.mean(0).tolist(), "std": np.maximum(z.std(0), 1e-6).tolist()}
+    return latent_statistics(statistics)
+
+
+def latent_statistics(trials: TrialSet) -> dict[str, Any]:
+    """What `encode_dataset` returns, as JSON values."""
+    assert trials.latents is not None
+    z = trials.latents.astype(np.float64)
+    mean_D, std_D = z.mean(0), np.maximum(z.std(0), 1e-6)
+    z = (z - mean_D) / std_D
+    levels_SD = np.stack([trial.mean(0) for trial in trials.per_trial(z)])
+    return {
+        "mean": mean_D.tolist(),
+        "std": std_D.tolist(),
+        "bound": np.abs(z).max(0).tolist(),
+        "level_covariance": (levels_SD.T @ levels_SD / len(levels_SD)).tolist(),
+    }
 
 
 def _units(described: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -1,25 +1,34 @@
-"""What all tests share: one local Ray, started only by the tests that ask for it, and real data."""
+"""What several tests share, made when first asked for: a local Ray, a tiny trained model, real data."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from ldns_ray.config import Experiment
+    from ldns_ray.pipeline import Pipeline
+
 ROOT = Path(__file__).resolve().parents[1]
+
+# Ray reads these when it is imported, which some test modules do at their top.
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+# Ray's workers import the package from this checkout, installed or not.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
 
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """A Ray of two CPUs on this machine, for the whole test session."""
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-    # Workers import the package from this checkout, installed or not.
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     import ray
 
     ray.init(
@@ -40,3 +49,66 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real recordings: {folder} is missing")
     return folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: what is tiny waits for other threads longer than it computes."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Experiment:
+    """Simulated speech, trained within seconds: not to a good model, but all the way."""
+    from ldns_ray.config import experiment
+
+    return experiment(
+        "speech_small",
+        **{
+            "dataset.n_trials": 24,
+            "dataset.n_units": 16,
+            "dataset.min_bins": 30,
+            "dataset.max_bins": 60,
+            "autoencoder.width": 16,
+            "autoencoder.n_blocks": 1,
+            "autoencoder.n_latents": 4,
+            "autoencoder.optimisation.epochs": 3,
+            "autoencoder.optimisation.batch_size": 4,
+            "autoencoder.optimisation.warmup_epochs": 1,
+            "diffusion.width": 16,
+            "diffusion.n_blocks": 1,
+            "diffusion.optimisation.epochs": 3,
+            "diffusion.optimisation.batch_size": 4,
+            "diffusion.optimisation.validate_every": 1,
+            "diffusion.optimisation.warmup_epochs": 1,
+            "sampling.n_steps": 4,
+            "evaluation.n_splits": 4,
+        },
+    )
+
+
+@pytest.fixture(scope="session")
+def trained(tiny: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    """The tiny experiment, done. Tests may add stages under its root, and must not change what is there."""
+    import torch
+
+    from ldns_ray.pipeline import Pipeline, simulated_dataset
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    root = str(tmp_path_factory.mktemp("trained"))
+    pipeline = Pipeline(tiny, simulated_dataset(tiny, root), root)
+    pipeline.run()
+    torch.set_num_threads(before)
+    return pipeline
+
+
+@pytest.fixture(scope="session")
+def tracking_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tracking store, shared, since making one takes seconds. Runs are told apart by experiment and key."""
+    return f"sqlite:///{tmp_path_factory.mktemp('tracking') / 'mlflow.db'}"

@@ -85,6 +85,12 @@ class Autoencoder(nn.Module):
         self.decoder = blocks(n_decoder_blocks)
         self.decoder_out = ChannelLinear(width, n_units)
 
+    @torch.no_grad()
+    def start_at(self, mean_counts_N: Tensor) -> None:
+        """Set the output bias so that untrained rates lie near these mean counts per bin."""
+        assert self.decoder_out.bias is not None
+        self.decoder_out.bias.copy_(mean_counts_N.double().clamp_min(1e-4).expm1().log())
+
     def forward(self, spikes_BTN: Tensor, mask_BT: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Rates (B, T, N) in counts per bin, and latents (B, T, D), of spike counts (B, T, N)."""
         z_BTD = self.encode(spikes_BTN, mask_BT)

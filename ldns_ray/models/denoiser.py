@@ -5,6 +5,7 @@ Kapoor, Schulz et al. 2024 (arXiv 2407.08751), section 3.2; adaptive norms of Pe
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +13,15 @@ from torch import Tensor, nn
 from ldns_ray.models.layers import (
     ChannelLinear,
     ChannelMLP,
+    bins_inside,
     bottleneck_groups,
     channels_first,
     channels_last,
+    mean_inside,
     modulate,
     time_norm,
 )
+from ldns_ray.models.level import Level
 from ldns_ray.models.ssm import S4
 
 N_FREQUENCIES = 128
@@ -68,6 +72,8 @@ class Denoiser(nn.Module):
         n_covariates: per-bin covariate channels K, concatenated to the latents.
         n_conditions: entries C of the per-trial condition vector, added to the time embedding.
         head_gain: factor on the output layer's initial weight and bias.
+        level: the noise schedule (`n_steps`, `beta_start`, `beta_end`), to give the network sight of each trial's
+            mean over time, see `level.py`; None for the network as published.
     """
 
     def __init__(
@@ -79,6 +85,7 @@ class Denoiser(nn.Module):
         n_covariates: int = 0,
         n_conditions: int = 0,
         head_gain: float = 1.0,
+        level: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         if width % 4:
@@ -100,6 +107,16 @@ class Denoiser(nn.Module):
 
         self.embed_time = embed(2 * N_FREQUENCIES)
         self.embed_condition = embed(n_conditions) if n_conditions else None
+        self.level = None
+        if level is not None:
+            self.level = Level(
+                n_latents=n_latents,
+                n_covariates=n_covariates,
+                n_embedding=n_embedding,
+                n_steps=int(level["n_steps"]),
+                beta_start=level["beta_start"],
+                beta_end=level["beta_end"],
+            )
 
     def kernels(self, n_bins: int) -> Kernels:
         """Every block's kernel for trials padded to `n_bins`: they do not depend on the diffusion time."""
@@ -123,11 +140,19 @@ class Denoiser(nn.Module):
         e_BE = self.embed_time(time_features(t_B).to(z_BTD.dtype))
         if self.embed_condition is not None:
             e_BE = e_BE + self.embed_condition(condition_BC)
+        level_noise_BD = None
+        if self.level is not None:
+            n_bins_B = bins_inside(z_BTD, mask_BT)
+            level_BD = mean_inside(z_BTD, mask_BT)
+            z_BTD = z_BTD - level_BD[:, None]
+            means_BK = None if covariates_BTK is None else mean_inside(covariates_BTK, mask_BT)
+            e_BE, level_noise_BD = self.level(level_BD, means_BK, n_bins_B, t_B, e_BE)
         x_BTC = z_BTD if covariates_BTK is None else torch.cat((z_BTD, covariates_BTK), -1)
         x_HBT = self.conv_in(channels_first(x_BTC))
         for i, block in enumerate(self.blocks):
             x_HBT = block(x_HBT, e_BE, mask_BT, None if kernels is None else kernels[i])
-        return channels_last(self.conv_out(x_HBT)[: self.n_latents])
+        eps_BTD = channels_last(self.conv_out(x_HBT)[: self.n_latents])
+        return eps_BTD if level_noise_BD is None else eps_BTD + level_noise_BD[:, None]
 
     @staticmethod
     def _check(name: str, value: Tensor | None, size: int) -> None:

@@ -4,6 +4,7 @@ Shapes: B trials, T bins, D latents. Steps are numbered 0 … n_steps - 1, from 
 A sampler takes `predict_noise(z_BTD, t_B) -> eps_BTD`, the schedule and the initial noise.
 """
 
+import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -57,47 +58,68 @@ def diffusion_loss(
     return Loss(error.sum(), count)
 
 
-def ddpm(
-    predict_noise: PredictNoise, schedule: Schedule, z_BTD: Tensor, draw_noise: DrawNoise
+def estimate_clean(
+    z_BTD: Tensor, eps_BTD: Tensor, alpha_bar: float, bound_D: Tensor | None
 ) -> Tensor:
-    """Ancestral sampling over every step, posterior variance: Ho et al. 2020, Algorithm 2 and eq. 7."""
+    """The clean latents that noisy ones and their noise amount to, kept within ± `bound_D` if given.
+
+    At high noise a small error of the noise is a large one of the latents; the range of the training
+    latents keeps it from being carried on (static thresholding, Saharia et al. 2022, section 2.3).
+    """
+    clean_BTD = (z_BTD - (1 - alpha_bar) ** 0.5 * eps_BTD) / alpha_bar**0.5
+    return clean_BTD if bound_D is None else clean_BTD.clamp(-bound_D, bound_D)
+
+
+def ddpm(
+    predict_noise: PredictNoise,
+    schedule: Schedule,
+    z_BTD: Tensor,
+    draw_noise: DrawNoise,
+    bound_D: Tensor | None = None,
+) -> Tensor:
+    """Ancestral sampling over every step with the posterior's mean and variance: Ho et al. 2020, eq. 7."""
     for t in reversed(range(len(schedule.beta))):
         beta, alpha_bar = schedule.beta[t].item(), schedule.alpha_bar[t].item()
         eps = predict_noise(z_BTD, z_BTD.new_full((len(z_BTD),), t))
-        z_BTD = (z_BTD - beta / (1 - alpha_bar) ** 0.5 * eps) / (1 - beta) ** 0.5
-        if t > 0:
-            variance = beta * (1 - schedule.alpha_bar[t - 1].item()) / (1 - alpha_bar)
-            z_BTD = z_BTD + variance**0.5 * draw_noise()
+        clean = estimate_clean(z_BTD, eps, alpha_bar, bound_D)
+        if t == 0:
+            return clean
+        before = schedule.alpha_bar[t - 1].item()
+        from_clean = before**0.5 * beta / (1 - alpha_bar)
+        from_noisy = (1 - beta) ** 0.5 * (1 - before) / (1 - alpha_bar)
+        deviation = (beta * (1 - before) / (1 - alpha_bar)) ** 0.5
+        z_BTD = from_clean * clean + from_noisy * z_BTD + deviation * draw_noise()
     return z_BTD
 
 
 def dpmpp_2m(
-    predict_noise: PredictNoise, schedule: Schedule, z_BTD: Tensor, n_steps: int
+    predict_noise: PredictNoise,
+    schedule: Schedule,
+    z_BTD: Tensor,
+    n_steps: int,
+    bound_D: Tensor | None = None,
 ) -> Tensor:
     """DPM-Solver++ (2M), data prediction, deterministic: Lu et al. 2022b, Algorithm 2.
 
     Steps are even in the half log signal-to-noise ratio λ; the network is asked at the fractional
     diffusion times in between. The last step goes to the clean latents.
     """
-    alpha_bar = schedule.alpha_bar
-    log_snr = 0.5 * (alpha_bar.log() - (1 - alpha_bar).log())
+    log_snr = 0.5 * torch.log(schedule.alpha_bar / (1 - schedule.alpha_bar))
     nodes = torch.linspace(log_snr[-1].item(), log_snr[0].item(), n_steps, dtype=torch.float64)
     times = _interpolate(
         nodes, log_snr.flip(0), torch.arange(len(log_snr) - 1, -1, -1, dtype=torch.float64)
     )
-    alpha, sigma = torch.sigmoid(2 * nodes).sqrt(), torch.sigmoid(-2 * nodes).sqrt()
+    alpha_bar = torch.sigmoid(2 * nodes)
+    alpha, sigma = alpha_bar.sqrt().tolist(), (1 - alpha_bar).sqrt().tolist()
     previous: Tensor | None = None
     for i in range(n_steps):
         eps = predict_noise(z_BTD, z_BTD.new_full((len(z_BTD),), times[i].item()))
-        clean = (z_BTD - sigma[i].item() * eps) / alpha[i].item()
+        clean = estimate_clean(z_BTD, eps, alpha_bar[i].item(), bound_D)
         if i == n_steps - 1:
             return clean
-        h = (nodes[i + 1] - nodes[i]).item()
         direction = clean if previous is None else 1.5 * clean - 0.5 * previous  # even steps: r = 1
-        ratio = (sigma[i + 1] / sigma[i]).item()
-        z_BTD = (
-            ratio * z_BTD - alpha[i + 1].item() * torch.expm1(torch.tensor(-h)).item() * direction
-        )
+        shrink = -math.expm1((nodes[i] - nodes[i + 1]).item())
+        z_BTD = sigma[i + 1] / sigma[i] * z_BTD + alpha[i + 1] * shrink * direction
         previous = clean
     return z_BTD
 

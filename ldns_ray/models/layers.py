@@ -19,6 +19,20 @@ def channels_last(x_CBT: Tensor) -> Tensor:
     return x_CBT.permute(1, 2, 0)
 
 
+def bins_inside(x_BTC: Tensor, mask_BT: Tensor | None) -> Tensor:
+    """Bins (B,) of each trial, at least 1."""
+    if mask_BT is None:
+        return x_BTC.new_full((len(x_BTC),), x_BTC.shape[1])
+    return mask_BT.sum(-1).clamp_min(1).to(x_BTC.dtype)
+
+
+def mean_inside(x_BTC: Tensor, mask_BT: Tensor | None) -> Tensor:
+    """Mean (B, C) over the bins of each trial."""
+    if mask_BT is None:
+        return x_BTC.mean(1)
+    return (x_BTC * mask_BT[..., None]).sum(1) / bins_inside(x_BTC, mask_BT)[:, None]
+
+
 class ChannelLinear(nn.Module):
     """Linear map of the channels of each bin (a 1×1 convolution): (C_in, B, T) → (C_out, B, T).
 

@@ -79,6 +79,8 @@ class LDNS:
     bin_width_s: float
     unit_names: list[str]
     observation: SpikeHistory | None = None
+    latent_bound_D: np.ndarray | None = None
+    """Largest absolute standardised training latents: samples are kept within them. None: unbounded."""
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -207,7 +209,7 @@ class LDNS:
         mask_BT = None
         if (lengths != longest).any():
             mask_BT = torch.from_numpy(np.arange(longest) < lengths[:, None]).to(self.device)
-        given = {k: torch.from_numpy(v).to(self.device) for k, v in conditions.items()}
+        given = {k: torch.tensor(v, device=self.device) for k, v in conditions.items()}
         condition_BC = self.conditioning.condition(torch.from_numpy(lengths).to(self.device), given)
         covariates_BTK = self.conditioning.covariate(
             {k: self._pad(v)[0] for k, v in covariates.items()}
@@ -221,11 +223,14 @@ class LDNS:
                 z_BTD, t_B, covariates_BTK, condition_BC, mask_BT, kernels[longest]
             )
 
+        bound_D = None
+        if self.latent_bound_D is not None:
+            bound_D = torch.tensor(self.latent_bound_D, dtype=torch.float32, device=self.device)
         schedule = linear_schedule(self.noise.n_steps, self.noise.beta_start, self.noise.beta_end)
         if sampler == "ddpm":
-            z_BTD = ddpm(predict_noise, schedule, draw_noise(), draw_noise)
+            z_BTD = ddpm(predict_noise, schedule, draw_noise(), draw_noise, bound_D)
         else:
-            z_BTD = dpmpp_2m(predict_noise, schedule, draw_noise(), n_steps)
+            z_BTD = dpmpp_2m(predict_noise, schedule, draw_noise(), n_steps, bound_D)
         z = z_BTD.cpu().numpy() * self.latent_std_D + self.latent_mean_D
         return [z[i, :length].astype(np.float32) for i, length in enumerate(lengths)]
 
@@ -332,6 +337,8 @@ class LDNS:
         }  # fmt: skip
         arrays |= {f"training.condition.{k}": v for k, v in self.training.conditions.items()}
         arrays |= {f"training.covariate.{k}": v for k, v in self.training.covariates.items()}
+        if self.latent_bound_D is not None:
+            arrays["latent_bound"] = self.latent_bound_D
         if self.observation is not None:
             o = self.observation
             arrays |= {
@@ -339,7 +346,7 @@ class LDNS:
                 "history_gain": o.gain_N,
                 "history_offset": o.offset_N,
             }
-        tensors |= {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in arrays.items()}
+        tensors |= {k: torch.from_numpy(np.array(v, order="C")) for k, v in arrays.items()}
         config = {
             "format": FORMAT,
             "autoencoder": self.autoencoder_settings,
@@ -413,5 +420,6 @@ class LDNS:
         return cls(
             autoencoder, config["autoencoder"], denoiser, config["denoiser"], Noise(**config["noise"]),
             array("latent_mean"), array("latent_std"), conditioning, training,
-            config["bin_width_s"], config["unit_names"], observation, config["provenance"],
+            config["bin_width_s"], config["unit_names"], observation,
+            array("latent_bound") if "latent_bound" in tensors else None, config["provenance"],
         )  # fmt: skip

@@ -34,9 +34,13 @@ class TrainingJob:
     """Dataset of spikes, or, for the diffusion model, of latents."""
     output_uri: str
     n_units: int
+    mean_counts_N: np.ndarray | None = None
+    """Mean training count per bin of each unit: where the autoencoder's rates start, if given."""
     conditioning: Conditioning | None = None
     latent_mean_D: np.ndarray | None = None
     latent_std_D: np.ndarray | None = None
+    level_covariance_DD: np.ndarray | None = None
+    """Covariance of the trials' mean standardised latents."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -48,8 +52,9 @@ class TrainingJob:
                 "n_decoder_blocks": a.n_decoder_blocks, "bidirectional": a.bidirectional,
             }  # fmt: skip
         assert self.conditioning is not None
+        noise = {"n_steps": d.n_steps, "beta_start": d.beta_start, "beta_end": d.beta_end}
         return {
-            "n_latents": a.n_latents, "width": d.width, "n_blocks": d.n_blocks, "head_gain": d.head_gain,
+            "level": noise if d.level else None, "n_latents": a.n_latents, "width": d.width, "n_blocks": d.n_blocks, "head_gain": d.head_gain,
             "n_covariates": self.conditioning.n_covariates, "n_conditions": self.conditioning.n_conditions,
         }  # fmt: skip
 
@@ -98,13 +103,15 @@ class TrainingJob:
             model: nn.Module
             task: Task
             if self.network == "autoencoder":
-                model, task = (
-                    Autoencoder(**self.settings),
-                    AutoencoderTask(self.experiment.autoencoder),
-                )
+                model = Autoencoder(**self.settings)
+                task = AutoencoderTask(self.experiment.autoencoder)
+                if self.mean_counts_N is not None:
+                    model.start_at(torch.as_tensor(self.mean_counts_N))
             else:
                 assert self.conditioning is not None
                 model = Denoiser(**self.settings)
+                if model.level is not None:
+                    model.level.set_covariance(torch.as_tensor(self.level_covariance_DD))
                 task = DiffusionTask(self.experiment.diffusion, self.conditioning)
         d = self.experiment.diffusion
         return Trainer(
