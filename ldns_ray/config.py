@@ -370,9 +370,9 @@ def lorenz_small() -> Experiment:
         name="lorenz_small",
         dataset=replace(base.dataset, n_trials=400, n_units=64, min_bins=128, max_bins=128),
         autoencoder=replace(base.autoencoder, width=64, n_blocks=2,
-                            optimisation=Optimisation(epochs=80, batch_size=32, warmup_epochs=5, learning_rate=3e-3)),
+                            optimisation=Optimisation(epochs=80, batch_size=32, warmup_epochs=5, learning_rate=4e-3)),
         diffusion=replace(base.diffusion, n_blocks=3,
-                          optimisation=Optimisation(epochs=300, batch_size=64, warmup_epochs=10, learning_rate=3e-3, clip_norm=1.0, validate_every=10)),
+                          optimisation=Optimisation(epochs=300, batch_size=64, warmup_epochs=10, learning_rate=4e-3, clip_norm=1.0, validate_every=10)),
     )  # fmt: skip
 
 
@@ -384,9 +384,9 @@ def speech_small() -> Experiment:
         name="speech_small",
         dataset=replace(base.dataset, n_trials=160),
         autoencoder=replace(base.autoencoder, n_latents=16, width=64, n_blocks=2,
-                            optimisation=Optimisation(epochs=30, batch_size=16, warmup_epochs=2, learning_rate=3e-3)),
+                            optimisation=Optimisation(epochs=30, batch_size=16, warmup_epochs=2, learning_rate=4e-3)),
         diffusion=replace(base.diffusion, width=64, n_blocks=3, ema_warmup=True,
-                          optimisation=Optimisation(epochs=120, batch_size=32, warmup_epochs=5, learning_rate=3e-3, clip_norm=1.0, validate_every=10)),
+                          optimisation=Optimisation(epochs=120, batch_size=32, warmup_epochs=5, learning_rate=4e-3, clip_norm=1.0, validate_every=10)),
     )  # fmt: skip
 
 
@@ -397,9 +397,9 @@ def reach_small() -> Experiment:
         base,
         name="reach_small",
         autoencoder=replace(base.autoencoder, width=64,
-                            optimisation=Optimisation(epochs=120, batch_size=32, warmup_epochs=5, learning_rate=2e-3, cosine_stretch=1.1)),
+                            optimisation=Optimisation(epochs=100, batch_size=32, warmup_epochs=5, learning_rate=4e-3, cosine_stretch=1.1)),
         diffusion=replace(base.diffusion, width=64, n_blocks=4,
-                          optimisation=Optimisation(epochs=600, batch_size=64, warmup_epochs=10, learning_rate=2e-3, clip_norm=1.0, validate_every=10)),
+                          optimisation=Optimisation(epochs=400, batch_size=64, warmup_epochs=5, learning_rate=4e-3, clip_norm=1.0, validate_every=10)),
     )  # fmt: skip
 
 

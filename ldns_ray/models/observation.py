@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 LATENT_NOISE, SPIKE_NOISE, CONDITION_DRAW = 0, 1, 2
 """What a keyed generator is for; part of its key."""
+RATE_RIDGE = 1e-3
 
 
 def keyed_generator(seed: int, trial: int, purpose: int) -> np.random.Generator:
@@ -90,14 +91,16 @@ def fit_spike_history(
     n_history: int,
     count_cap: int,
     n_iterations: int = 30,
-    ridge: float = 1e-3,
+    ridge: float = 1.0,
 ) -> SpikeHistory:
     """Maximum-likelihood history filters by Newton's method, one unit after another.
 
     Args:
         spikes, rates: per trial (T_i, N), counts and decoded counts per bin.
         n_history: history bins J; bins before the first full history are left out of the fit.
-        ridge: penalty on the squared parameters per unit, which keeps silent units finite.
+        ridge: penalty on the squared filter weights of a unit. It is felt by units with few spikes alone, whose
+            filters would else feed on themselves when sampled; gain and offset have `RATE_RIDGE`, which
+            keeps silent units finite.
 
     Raises ValueError if a trial is not longer than the history.
     """
@@ -107,6 +110,8 @@ def fit_spike_history(
             f"Spike history of {n_history} bins needs longer trials, the shortest has {shortest}. "
             "Lower observation.history_bins."
         )
+    ridge_J = torch.full((n_history + 2,), ridge, dtype=torch.float64)
+    ridge_J[n_history:] = RATE_RIDGE
     n_units = spikes[0].shape[1]
     theta = np.zeros((n_units, n_history + 2))
     for unit in range(n_units):
@@ -121,7 +126,7 @@ def fit_spike_history(
         design = torch.from_numpy(np.concatenate(columns)).double()
         target = np.concatenate([np.minimum(s[n_history:, unit], count_cap) for s in spikes])
         theta[unit] = _newton(
-            design, torch.from_numpy(target).double(), n_iterations, ridge
+            design, torch.from_numpy(target).double(), n_iterations, ridge_J
         ).numpy()
     theta = theta.astype(np.float32)
     return SpikeHistory(
@@ -129,8 +134,8 @@ def fit_spike_history(
     )
 
 
-def _newton(design: Tensor, target: Tensor, n_iterations: int, ridge: float) -> Tensor:
-    """Minimise Σ softplus(η) - y log softplus(η) + ridge |θ - θ0|², η = design θ, by damped Newton steps.
+def _newton(design: Tensor, target: Tensor, n_iterations: int, ridge_J: Tensor) -> Tensor:
+    """Minimise Σ softplus(η) - y log softplus(η) + Σ ridge (θ - θ0)², η = design θ, by damped Newton steps.
 
     θ0 has gain 1 and all else 0. With η = log r and small rates, softplus(η) ≈ r: the decoded rates.
     """
@@ -141,7 +146,7 @@ def _newton(design: Tensor, target: Tensor, n_iterations: int, ridge: float) -> 
     def objective(theta: Tensor) -> Tensor:
         eta = design @ theta
         rate = nn.functional.softplus(eta).clamp_min(1e-12)
-        return (rate - target * rate.log()).sum() + ridge * (theta - start).square().sum()
+        return (rate - target * rate.log()).sum() + (ridge_J * (theta - start).square()).sum()
 
     value = objective(theta)
     for _ in range(n_iterations):
@@ -149,9 +154,9 @@ def _newton(design: Tensor, target: Tensor, n_iterations: int, ridge: float) -> 
         rate, slope = nn.functional.softplus(eta).clamp_min(1e-12), torch.sigmoid(eta)
         residual = slope * (1 - target / rate)
         curvature = slope * (1 - slope) * (1 - target / rate) + target * (slope / rate).square()
-        gradient = design.T @ residual + 2 * ridge * (theta - start)
+        gradient = design.T @ residual + 2 * ridge_J * (theta - start)
         hessian = design.T @ (design * curvature.clamp_min(1e-12)[:, None])
-        hessian += 2 * ridge * torch.eye(len(theta), dtype=torch.float64)
+        hessian += 2 * torch.diag(ridge_J)
         step = torch.linalg.solve(hessian, gradient)
         scale, new_value = 1.0, objective(theta - step)
         while not new_value <= value and scale > 1e-6:

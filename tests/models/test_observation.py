@@ -148,12 +148,12 @@ def test_gradient_vanishes_at_the_optimum():
     design = torch.randn(400, 6, generator=generator, dtype=torch.float64)
     design[:, -1] = 1
     target = torch.poisson(torch.nn.functional.softplus(design.sum(1)), generator=generator)
-    ridge = 0.05
+    ridge = torch.linspace(0.01, 0.1, design.shape[1], dtype=torch.float64)
     theta = _newton(design, target, 30, ridge).requires_grad_()
     rate = torch.nn.functional.softplus(design @ theta)
     start = torch.tensor([0.0, 0, 0, 0, 1, 0], dtype=torch.float64)
     nll = -torch.distributions.Poisson(rate).log_prob(target).sum()
-    (nll + ridge * (theta - start).square().sum()).backward()
+    (nll + (ridge * (theta - start).square()).sum()).backward()
     assert theta.grad.abs().max() < 1e-4
     assert (theta.detach() - start).abs().max() > 0.1
 
