@@ -55,6 +55,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     args = parser().parse_args(argv)
+    if args.n < 0:
+        raise ValueError(f"--n must be at least 1, or 0 for as many as in training, got {args.n}.")
     model = LDNS.load(args.model)
     n = args.n or len(model.training.n_bins_S)
     n_bins: list[int] | None = None

@@ -15,8 +15,8 @@ USER_ERROR = 2
 def run(main: Callable[[list[str]], int | None]) -> NoReturn:
     """Call `main` with the command line, then exit.
 
-    A ValueError or OSError (missing or existing files, connections) ends as one line
-    `error: …` on stderr and exit status 2; with LDNS_DEBUG=1 the traceback is shown instead.
+    A ValueError, an OSError (missing or existing files, connections) or a FloatingPointError (training
+    that diverged) ends as one line `error: …` on stderr and exit status 2; with LDNS_DEBUG=1 the traceback is shown instead.
     """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -24,12 +24,19 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
         sys.exit(main(sys.argv[1:]))
     try:
         sys.exit(main(sys.argv[1:]))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         sys.exit(USER_ERROR)
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\n")
         sys.exit(130)
+
+
+def check_seed(seed: int) -> int:
+    """The seed, if it is one. Raises ValueError."""
+    if not 0 <= seed < 2**48:
+        raise ValueError(f"--seed must be in [0, 2^48), got {seed}.")
+    return seed
 
 
 def add_root(parser: argparse.ArgumentParser) -> None:

@@ -335,11 +335,17 @@ def _print_lines(lines: Queue, say: Say, stop: threading.Event) -> None:
         say(line)
 
 
-class _Holder:
-    """An actor that holds a stage's name while its owner works on it, and is gone with its owner."""
+def _holder_class() -> Any:
+    """The class of the actor that holds a stage's name while its owner works on it.
 
-    def ready(self) -> bool:
-        return True
+    Made here, so that it travels by value: the actor's process then imports none of this package.
+    """
+
+    class Holder:
+        def ready(self) -> bool:
+            return True
+
+    return ray.remote(num_cpus=0)(Holder)
 
 
 @contextlib.contextmanager
@@ -349,7 +355,7 @@ def stage_guard(name: str, is_done: Callable[[], bool]) -> Iterator[None]:
     The lock is a named actor owned by this process: if the process dies, Ray removes it, and a waiting
     process takes over.
     """
-    actor: Any = ray.remote(num_cpus=0)(_Holder)
+    actor: Any = _holder_class()
     holder: Any = None
     while not is_done():
         try:

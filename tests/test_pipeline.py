@@ -129,10 +129,16 @@ def test_the_score_is_that_of_the_reference_split(trained):
 
 
 def test_latents_are_standardised_with_training_statistics(trained):
-    mean_D, std_D = trained.latent_statistics()
-    z = trained.latent_trials("train", ["latents"]).latents
-    np.testing.assert_allclose(z.mean(0), mean_D, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(z.std(0), std_D, rtol=1e-4)
+    known = trained.latent_statistics()
+    trials = trained.latent_trials("train", ["latents"])
+    z = trials.latents
+    np.testing.assert_allclose(z.mean(0), known["mean"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(z.std(0), known["std"], rtol=1e-4)
+    z = (z - known["mean"]) / known["std"]
+    np.testing.assert_allclose(np.abs(z).max(0), known["bound"], rtol=1e-3)
+    levels_SD = np.stack([trial.mean(0) for trial in trials.per_trial(z)])
+    covariance_DD = levels_SD.T @ levels_SD / len(levels_SD)
+    np.testing.assert_allclose(covariance_DD, known["level_covariance"], rtol=1e-3, atol=1e-4)
 
 
 def test_the_saved_model_is_the_trained_one(trained):

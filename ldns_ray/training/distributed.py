@@ -122,7 +122,12 @@ def _train_worker(settings: dict[str, Any]) -> None:
             ray.train.report(row)
 
     draw = settings["draw"]
-    run(job, data, device, workers, on_epoch, None if draw is None else draw(job, workers, device))
+    try:
+        run(job, data, device, workers, on_epoch, draw and draw(job, workers, device))
+    except FloatingPointError as error:
+        # All workers see it, and would see it again: ending here spares the restarts.
+        if workers.rank == 0:
+            queue.put(error)
 
 
 def train_on_workers(
@@ -155,7 +160,8 @@ def train_on_workers(
     }
     queue = Queue(actor_options={"num_cpus": 0})
     stop = threading.Event()
-    forwarder = threading.Thread(target=_forward, args=(queue, on_row, stop), daemon=True)
+    diverged: list[FloatingPointError] = []
+    forwarder = threading.Thread(target=_forward, args=(queue, on_row, diverged, stop), daemon=True)
     forwarder.start()
     resources = {"CPU": hardware.cpus_per_worker or _cpus_per_worker(hardware.workers)}
     if hardware.gpus_per_worker:
@@ -184,16 +190,23 @@ def train_on_workers(
     )
     try:
         trainer.fit()
+    except ray.train.WorkerGroupError as error:
+        raise next(iter(error.worker_failures.values())) from error
     finally:
         stop.set()
         forwarder.join(timeout=10)
         queue.shutdown()
+    if diverged:
+        raise diverged[0]
 
 
 def _forward(
-    queue: Queue, on_row: Callable[[dict[str, float]], None] | None, stop: threading.Event
+    queue: Queue,
+    on_row: Callable[[dict[str, float]], None] | None,
+    diverged: list[FloatingPointError],
+    stop: threading.Event,
 ) -> None:
-    """Hand rows from the workers to `on_row` until told to stop and none is left."""
+    """Hand rows from the workers to `on_row` until told to stop and none is left; keep errors."""
     while True:
         try:
             row = queue.get(timeout=0.5)
@@ -201,7 +214,9 @@ def _forward(
             if stop.is_set():
                 return
             continue
-        if on_row is not None:
+        if isinstance(row, FloatingPointError):
+            diverged.append(row)
+        elif on_row is not None:
             on_row(row)
 
 

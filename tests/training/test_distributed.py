@@ -13,6 +13,7 @@ from ldns_ray.config import Hardware, experiment
 from ldns_ray.data.schema import Trial
 from ldns_ray.data.shards import load_trialset, write_dataset
 from ldns_ray.models.conditioning import Conditioning
+from ldns_ray.stages import latent_statistics
 from ldns_ray.training import distributed, job
 from ldns_ray.training.distributed import train_on_workers
 from ldns_ray.training.job import TrainingJob
@@ -46,7 +47,7 @@ def dataset(folder, lengths=LENGTHS):
 
 
 def training_job(network, data, output, *, epochs=5, batch_size=4):
-    """A job of four steps an epoch."""
+    """A job of four steps an epoch. Half of its gradients are clipped: a wrong scale of them shows."""
     optimisation = {"epochs": epochs, "batch_size": batch_size, "warmup_epochs": 1, "validate_every": 1,
                     "learning_rate": 1e-3}  # fmt: skip
     e = experiment(
@@ -55,6 +56,7 @@ def training_job(network, data, output, *, epochs=5, batch_size=4):
             "autoencoder.n_latents": N_LATENTS, "autoencoder.width": 8, "autoencoder.n_blocks": 1,
             "diffusion.width": 8, "diffusion.n_blocks": 1, "diffusion.n_steps": N_STEPS,
             "diffusion.conditions": "angle,length", "diffusion.covariates": "velocity",
+            "autoencoder.optimisation.clip_norm": 0.025, "diffusion.optimisation.clip_norm": 0.2,
             **{f"{n}.optimisation.{k}": v for n in ("autoencoder", "diffusion") for k, v in optimisation.items()},
         },
     )  # fmt: skip
@@ -65,8 +67,11 @@ def training_job(network, data, output, *, epochs=5, batch_size=4):
         e.diffusion.conditions, e.diffusion.covariates,
         n_bins_S=train.n_bins_S, conditions=train.conditions, covariates=train.covariates,
     )  # fmt: skip
-    mean_D, std_D = train.latents.mean(0), train.latents.std(0)
-    return TrainingJob("diffusion", e, data, str(output), N_UNITS, conditioning, mean_D, std_D)
+    z = {k: np.array(v, np.float32) for k, v in latent_statistics(train).items()}
+    return TrainingJob(
+        "diffusion", e, data, str(output), N_UNITS, conditioning=conditioning, latent_mean_D=z["mean"],
+        latent_std_D=z["std"], level_covariance_DD=z["level_covariance"],
+    )  # fmt: skip
 
 
 def on_workers(one_job, tmp_path, n_workers=2, **options):
@@ -158,43 +163,37 @@ def stops_once(flag, at_step):
 
 
 @pytest.mark.slow
-def test_resumed_is_uninterrupted(tmp_path, monkeypatch):
-    """The run ends in its third epoch, and is started again from its second checkpoint."""
-    monkeypatch.setattr(distributed, "MAX_FAILURES", 0)
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_resumed_is_uninterrupted(tmp_path, monkeypatch, restarts):
+    """The run ends in its third epoch and goes on from its second: restarted by Ray, or by who runs it again."""
+    monkeypatch.setattr(distributed, "MAX_FAILURES", restarts)
     data = dataset(tmp_path / "data")
     whole = training_job("diffusion", data, tmp_path / "whole")
     broken = training_job("diffusion", data, tmp_path / "broken")
-    on_workers(whole, tmp_path / "a", n_workers=1, draw=draw_by_trial)
-    draw = stops_once(str(tmp_path / "flag"), 2 * STEPS_PER_EPOCH + 1)
+    alone(whole, draw_by_trial)
     rows = []
-    with pytest.raises(Exception, match="the machine is taken away"):
-        on_workers(broken, tmp_path / "b", n_workers=1, draw=draw, on_row=rows.append)
-    assert not storage.exists(storage.join(broken.output_uri, "weights.safetensors"))
-    on_workers(broken, tmp_path / "b", n_workers=1, draw=draw, on_row=rows.append)
-    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
-    expected, got = last_state(whole), last_state(broken)
-    for kind in ("model", "averaged", "best"):
-        for name, tensor in expected[kind].items():
-            torch.testing.assert_close(got[kind][name], tensor, rtol=0, atol=0)
-    files = [storage.join(j.output_uri, "weights.safetensors") for j in (whole, broken)]
-    assert storage.read_bytes(files[0]) == storage.read_bytes(files[1])
-
-
-@pytest.mark.slow
-def test_a_lost_worker_is_replaced(tmp_path):
-    """The same, without anyone starting it again."""
-    data = dataset(tmp_path / "data")
-    broken = training_job("autoencoder", data, tmp_path / "broken")
-    whole = training_job("autoencoder", data, tmp_path / "whole")
-    rows = []
-    draw = stops_once(str(tmp_path / "flag"), STEPS_PER_EPOCH + 2)
-    on_workers(broken, tmp_path, draw=draw, on_row=rows.append)
+    run = {
+        "n_workers": 1,
+        "draw": stops_once(str(tmp_path / "flag"), 2 * STEPS_PER_EPOCH + 1),
+        "on_row": rows.append,
+    }
+    if not restarts:
+        with pytest.raises(Exception, match="the machine is taken away"):
+            on_workers(broken, tmp_path, **run)
+        assert [row["epoch"] for row in rows] == [1, 2]
+        assert not storage.exists(storage.join(broken.output_uri, "weights.safetensors"))
+    on_workers(broken, tmp_path, **run)
     assert (tmp_path / "flag").exists()
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
-    alone(whole, draw_by_trial)
     expected, got = last_state(whole), last_state(broken)
-    for name, tensor in expected["model"].items():
-        assert (got["model"][name] - tensor).norm() <= 1e-4 * tensor.norm(), name
+    assert expected["best_epoch"] == got["best_epoch"]
+    for kind in ("model", "averaged", "best"):
+        for name, tensor in expected[kind].items():
+            # Another number of threads adds in another order; another draw changes the second digit.
+            torch.testing.assert_close(got[kind][name], tensor, rtol=1e-4, atol=1e-6, msg=name)
+    for row, other in zip(got["history"], expected["history"], strict=True):
+        assert row["val_loss"] == pytest.approx(other["val_loss"], rel=1e-5)
+    assert storage.exists(storage.join(broken.output_uri, "weights.safetensors"))
 
 
 def noting(folder):
@@ -214,12 +213,11 @@ def noting(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["autoencoder", "diffusion"])
-def test_a_streamed_epoch_trains_on_every_trial(tmp_path, network):
+def test_a_streamed_epoch_trains_on_every_trial(tmp_path):
     """Twelve trials over two workers, two each a step: three steps an epoch."""
     lengths = LENGTHS[:12]
     data = dataset(tmp_path / "data", lengths)
-    streamed = training_job(network, data, tmp_path / "streamed", epochs=3)
+    streamed = training_job("diffusion", data, tmp_path / "streamed", epochs=3)
     (tmp_path / "seen").mkdir()
     rows = []
     on_workers(
