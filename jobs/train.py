@@ -73,6 +73,7 @@ def main(argv: list[str]) -> int:
     tracking = connect(args.tracking_uri or default_uri(root), e.name)
     data_uri = args.data or simulated_dataset(e, root)
     pipeline = Pipeline(e, data_uri, root, hardware)
+    pipeline.check(args.until)
     key = fingerprint(
         "train", pipeline.fingerprints
     )  # reads the dataset's card: fails before Ray starts

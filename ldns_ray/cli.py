@@ -12,11 +12,19 @@ from typing import NoReturn
 USER_ERROR = 2
 
 
+class JobError(RuntimeError):
+    """What a job could not do, told in one line."""
+
+
+USER_ERRORS = (ValueError, OSError, FloatingPointError, JobError)
+
+
 def run(main: Callable[[list[str]], int | None]) -> NoReturn:
     """Call `main` with the command line, then exit.
 
-    A ValueError, an OSError (missing or existing files, connections) or a FloatingPointError (training
-    that diverged) ends as one line `error: …` on stderr and exit status 2; with LDNS_DEBUG=1 the traceback is shown instead.
+    A ValueError, an OSError (missing or existing files, connections), a FloatingPointError (training
+    that diverged) or a JobError ends as one line `error: …` on stderr and exit status 2; with
+    LDNS_DEBUG=1 the traceback is shown instead.
     """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -24,7 +32,7 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
         sys.exit(main(sys.argv[1:]))
     try:
         sys.exit(main(sys.argv[1:]))
-    except (ValueError, OSError, FloatingPointError) as error:
+    except USER_ERRORS as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         sys.exit(USER_ERROR)
     except KeyboardInterrupt:

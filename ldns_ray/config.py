@@ -63,6 +63,12 @@ class Dataset:
                 f"in [1, max_bins={self.max_bins}]",
                 self.min_bins,
             )
+            _check(
+                self.simulator != "lorenz" or self.min_bins == self.max_bins,
+                "dataset.min_bins",
+                f"max_bins={self.max_bins} for lorenz, whose trials are equally long",
+                self.min_bins,
+            )
 
 
 @dataclass(frozen=True)

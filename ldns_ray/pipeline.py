@@ -153,8 +153,8 @@ class Pipeline:
         uri = self.uri(stage, "stage.json")
         return json.loads(storage.read_bytes(uri)) if storage.exists(uri) else None
 
-    def run(self, until: str = "evaluation") -> dict[str, dict[str, Any]]:
-        """Every stage up to and with `until`; the records of all of them by stage."""
+    def check(self, until: str = "evaluation") -> None:
+        """Raise ValueError for an unknown stage, or a dataset that lacks a split."""
         if until not in STAGES:
             raise ValueError(f"Unknown stage {until!r}. Stages: {', '.join(STAGES)}.")
         for split in ("train", "val", self.experiment.evaluation.split):
@@ -163,6 +163,10 @@ class Pipeline:
                 raise ValueError(
                     f"{self.data_uri} has no {split} trials; it has: {there}. Ingest it with that split."
                 )
+
+    def run(self, until: str = "evaluation") -> dict[str, dict[str, Any]]:
+        """Every stage up to and with `until`; the records of all of them by stage."""
+        self.check(until)
         return {stage: self._stage(stage) for stage in STAGES[: STAGES.index(until) + 1]}
 
     def _stage(self, stage: str) -> dict[str, Any]:
@@ -427,6 +431,7 @@ def connect_ray(**settings: Any) -> None:
     )  # Tune's new output prints boxes even when silent
     for name in ("ray.data", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     if not ray.is_initialized():
         ray.init(
             logging_level=logging.WARNING, log_to_driver=False, include_dashboard=False, **settings

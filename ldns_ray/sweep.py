@@ -25,6 +25,7 @@ from ray.tune.search.sample import Domain
 from ray.util.queue import Queue
 
 from ldns_ray import storage
+from ldns_ray.cli import JobError
 from ldns_ray.config import (
     Experiment,
     Hardware,
@@ -85,7 +86,11 @@ class Sweep:
                 raise ValueError(
                     f"{name} in the search space must be a Tune domain such as tune.choice([…]), got {domain!r}."
                 )
-            for value in getattr(domain, "categories", None) or [domain.sample()]:
+            if name == "evaluation.split":
+                raise ValueError(
+                    "evaluation.split cannot be searched: trials are scored on val, the best on test."
+                )
+            for value in _extremes(domain):
                 override(self.experiment, {name: value})
 
     @property
@@ -104,12 +109,27 @@ class Sweep:
         return storage.join(self.root, "sweeps", f"{self.name}-{self.fingerprint}")
 
 
+def _extremes(domain: Domain) -> Sequence[Any]:
+    """Values that show whether all of the domain is allowed: every choice, or both ends and one within."""
+    categories = getattr(domain, "categories", None)
+    if categories is not None:
+        return list(categories)
+    ends = [getattr(domain, name, None) for name in ("lower", "upper")]
+    if isinstance(ends[1], int):
+        ends[1] -= 1  # Tune's integer domains leave the upper end out
+    return [
+        value
+        for value in (*ends, domain.sample())
+        if value is not None and abs(value) != float("inf")
+    ]
+
+
 def run_sweep(sweep: Sweep, say: Say = print) -> dict[str, Any]:
     """Run what of the sweep is missing. Returns its result, which is also `sweep.json` under its URI.
 
     The result has `trials` (a row each: name, settings, score, metrics, floors, MLflow run), `best`
     (the row of the best trial), `test` (its evaluation on the test split) and `url` of the MLflow run.
-    Raises RuntimeError if every trial failed.
+    Raises JobError if every trial failed.
     """
     tracking = connect(sweep.tracking_uri, sweep.name)
     done = storage.join(sweep.uri, "sweep.json")
@@ -401,7 +421,7 @@ def _collect(sweep: Sweep, tracking: Tracking, parent_id: str, grid: Any) -> dic
             tracking.client.set_terminated(child["run_id"], "FAILED")
     finished = [r for r in rows if r["status"] == "FINISHED"]
     if not finished:
-        raise RuntimeError(
+        raise JobError(
             f"All {len(rows)} trials failed; the last said: {rows[-1]['error'] if rows else 'nothing'}"
         )
     rows.sort(key=lambda r: r.get("score", float("inf")))

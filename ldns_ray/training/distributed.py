@@ -140,7 +140,7 @@ def train_on_workers(
     resident: bool | None = None,
     draw: Callable[..., Any] | None = None,
 ) -> None:
-    """Train `job` on `hardware.workers` Ray Train workers, to the same result as one.
+    """Train `job` on `hardware.workers` Ray Train workers, at the same global batch as on one.
 
     Args:
         run_name, storage_path: name of the run and folder of Ray Train's own files.
@@ -160,8 +160,8 @@ def train_on_workers(
     }
     queue = Queue(actor_options={"num_cpus": 0})
     stop = threading.Event()
-    diverged: list[FloatingPointError] = []
-    forwarder = threading.Thread(target=_forward, args=(queue, on_row, diverged, stop), daemon=True)
+    errors: list[Exception] = []
+    forwarder = threading.Thread(target=_forward, args=(queue, on_row, errors, stop), daemon=True)
     forwarder.start()
     resources = {"CPU": hardware.cpus_per_worker or _cpus_per_worker(hardware.workers)}
     if hardware.gpus_per_worker:
@@ -191,22 +191,25 @@ def train_on_workers(
     try:
         trainer.fit()
     except ray.train.WorkerGroupError as error:
-        raise next(iter(error.worker_failures.values())) from error
+        raise next(iter(error.worker_failures.values()), error) from error
     finally:
         stop.set()
         forwarder.join(timeout=10)
         queue.shutdown()
-    if diverged:
-        raise diverged[0]
+    if errors:
+        raise errors[0]
 
 
 def _forward(
     queue: Queue,
     on_row: Callable[[dict[str, float]], None] | None,
-    diverged: list[FloatingPointError],
+    errors: list[Exception],
     stop: threading.Event,
 ) -> None:
-    """Hand rows from the workers to `on_row` until told to stop and none is left; keep errors."""
+    """Hand rows from the workers to `on_row` until told to stop and none is left.
+
+    Errors of the workers, and the first of `on_row`, are kept in `errors`.
+    """
     while True:
         try:
             row = queue.get(timeout=0.5)
@@ -215,9 +218,12 @@ def _forward(
                 return
             continue
         if isinstance(row, FloatingPointError):
-            diverged.append(row)
-        elif on_row is not None:
-            on_row(row)
+            errors.append(row)
+        elif on_row is not None and not errors:
+            try:
+                on_row(row)
+            except Exception as error:
+                errors.append(error)
 
 
 def _cpus_per_worker(n_workers: int) -> float:
