@@ -27,6 +27,7 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
     LDNS_DEBUG=1 the traceback is shown instead.
     """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     if os.environ.get("LDNS_DEBUG") == "1":
         sys.exit(main(sys.argv[1:]))

@@ -39,7 +39,7 @@ from ldns_ray.data.shards import fits_in_object_store, read_card, read_dataset
 from ldns_ray.evaluation.comparison import SHORT_NAMES, format_table
 from ldns_ray.observers import PLOTS, Several, Terminal, Tracked, evaluation_metrics
 from ldns_ray.pipeline import Pipeline
-from ldns_ray.tracking.runs import Tracking, connect
+from ldns_ray.tracking.runs import Tracking, connect, standard_tags
 
 log = logging.getLogger(__name__)
 
@@ -238,6 +238,7 @@ def _tune(sweep: Sweep, parent_id: str, say: Say) -> Any:
     plain = _TrialSettings(
         sweep.experiment, sweep.data_uri, sweep.root, sweep.tracking_uri, sweep.name, sweep.fingerprint,
         parent_id, tuple(sweep.space), threads, concurrent > 1,
+        {k: v for k, v in standard_tags().items() if "source" in k} | {"ldns.kind": "trial"},
     )  # fmt: skip
     trainable = tune.with_resources(
         tune.with_parameters(_trial, trial_settings=plain, tables=tables, lines=lines),
@@ -310,6 +311,7 @@ class _TrialSettings:
     searched: tuple[str, ...]
     threads: int
     shared: bool
+    tags: Mapping[str, str]
 
 
 def trial_experiment(experiment: Experiment, point: Mapping[str, Any]) -> Experiment:
@@ -330,7 +332,7 @@ def _trial(
     lines.put(f"{name:<8}  " + ", ".join(f"{_short(k)} {_value(v)}" for k, v in config.items()))
     tracking = connect(s.tracking_uri, s.sweep_name)
     key = f"{s.sweep_fingerprint}-{trial_id}"
-    with tracking.run(name, key=key, parent=s.parent_id, tags={"ldns.kind": "trial"}) as run:
+    with tracking.run(name, key=key, parent=s.parent_id, tags=s.tags) as run:
         pipeline = Pipeline(
             experiment, s.data_uri, s.root, Hardware(workers=0),
             guard=stage_guard if s.shared else None, tables=tables,

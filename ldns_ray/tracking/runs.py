@@ -89,7 +89,12 @@ def connect(uri: str, experiment: str) -> "Tracking":
         found = client.get_experiment_by_name(experiment)
         if found is None:
             try:
-                experiment_id = client.create_experiment(experiment, artifact_location=location)
+                # The kind makes the UI open on the list of training runs.
+                experiment_id = client.create_experiment(
+                    experiment,
+                    artifact_location=location,
+                    tags={"mlflow.experimentKind": "custom_model_development"},
+                )
             except MlflowException:
                 # Another process may have made it in between.
                 found = client.get_experiment_by_name(experiment)
@@ -130,7 +135,7 @@ class Tracking:
 
         Use it as a context manager: it ends as FINISHED, FAILED (with the traceback) or KILLED.
         """
-        wanted = _standard_tags() | dict(tags or {})
+        wanted = standard_tags() | dict(tags or {})
         if key is not None:
             wanted[KEY] = key
         if parent is not None:
@@ -422,7 +427,7 @@ def _public(uri: str) -> str:
     return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
 
 
-def _standard_tags() -> dict[str, str]:
+def standard_tags() -> dict[str, str]:
     tags = {
         "ldns.version": __version__,
         "mlflow.source.name": sys.argv[0] or "python",
