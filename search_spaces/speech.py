@@ -8,7 +8,7 @@ from ray import tune
 
 SPACE = {
     "autoencoder.n_latents": tune.choice([8, 16]),
-    "diffusion.width": tune.choice([48, 64, 96]),
+    "diffusion.width": tune.choice([48, 64]),
     "diffusion.optimisation.learning_rate": tune.loguniform(1e-3, 6e-3),
     "diffusion.smooth_l1_beta": tune.uniform(0.02, 0.1),
     "observation.kind": tune.choice(["poisson", "spike_history"]),
