@@ -280,6 +280,12 @@ class NumberedSearch(OptunaSearch):
         self.n_suggested += 1
         return {**point, NUMBER: self.n_suggested}
 
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        # A driver that was killed after the study heard of a trial's end, and before Tune wrote it down,
+        # runs the trial again when it continues; the study knows the result already.
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            super().on_trial_result(trial_id, result)
+
 
 def _search(sweep: Sweep) -> NumberedSearch:
     """Multivariate TPE with its study in a database."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import mlflow.artifacts
+import optuna
 import pytest
 import ray
 from ray import tune
@@ -21,7 +22,15 @@ from ldns_ray.config import override
 from ldns_ray.data.shards import read_card
 from ldns_ray.observers import PLOTS
 from ldns_ray.pipeline import Pipeline
-from ldns_ray.sweep import NUMBER, Sweep, format_result, run_sweep, stage_guard, trial_experiment
+from ldns_ray.sweep import (
+    NUMBER,
+    NumberedSearch,
+    Sweep,
+    format_result,
+    run_sweep,
+    stage_guard,
+    trial_experiment,
+)
 from ldns_ray.tracking.runs import connect
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -401,3 +410,31 @@ def test_an_exception_gives_the_stage_up(ray_session):
     start = time.monotonic()
     with stage_guard("f", lambda: False):
         assert time.monotonic() - start < 20
+
+
+def test_a_trial_that_the_study_knows_as_finished_may_report_again(tmp_path):
+    """As after a driver died between telling the study and saving its own state."""
+
+    def search() -> NumberedSearch:
+        return NumberedSearch(
+            space={"x": optuna.distributions.FloatDistribution(0, 1)},
+            metric="score",
+            mode="min",
+            study_name="s",
+            storage=optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/optuna.db"),
+        )
+
+    result = {"score": 2.0, "training_iteration": 1}
+    first = search()
+    assert first.suggest("a")["trial_number"] == 1
+    first.save(str(tmp_path / "state"))
+    first.on_trial_result("a", result)
+    first.on_trial_complete("a", result)
+
+    again = search()
+    again.restore(str(tmp_path / "state"))
+    again.on_trial_result("a", result)
+    again.on_trial_complete("a", result)
+    assert again.suggest("b")["trial_number"] == 2
+    trials = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path}/optuna.db").trials
+    assert [(t.state.name, t.value) for t in trials] == [("COMPLETE", 2.0), ("RUNNING", None)]
