@@ -245,6 +245,9 @@ def _tune(sweep: Sweep, parent_id: str, say: Say) -> Any:
         {"cpu": sweep.cpus_per_trial, "gpu": sweep.gpus_per_trial},
     )
     tune_uri = storage.join(sweep.uri, "tune")
+    # Tune writes down which trials there are once in this many seconds; what it has not written down when
+    # its process is killed, it draws anew.
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")
     try:
         if tune.Tuner.can_restore(storage.join(tune_uri, "trials")):
             tuner = tune.Tuner.restore(
@@ -287,8 +290,8 @@ class NumberedSearch(OptunaSearch):
             super().on_trial_result(trial_id, result)
 
 
-def _search(sweep: Sweep) -> NumberedSearch:
-    """Multivariate TPE with its study in a database."""
+def _study_url(sweep: Sweep) -> str:
+    """The database of the sweep's Optuna study."""
     url = sweep.optuna_storage
     if not url:
         if "://" in sweep.root:
@@ -297,9 +300,14 @@ def _search(sweep: Sweep) -> NumberedSearch:
             )
         os.makedirs(sweep.uri, exist_ok=True)
         url = f"sqlite:///{os.path.abspath(sweep.uri)}/optuna.db"
+    return url
+
+
+def _search(sweep: Sweep) -> NumberedSearch:
+    """Multivariate TPE with its study in a database."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(multivariate=True, seed=sweep.seed)
-    database = optuna.storages.RDBStorage(url)
+    database = optuna.storages.RDBStorage(_study_url(sweep))
     return NumberedSearch(
         metric="score", mode="min", sampler=sampler, study_name=sweep.fingerprint, storage=database
     )
@@ -424,9 +432,13 @@ def _collect(sweep: Sweep, tracking: Tracking, parent_id: str, grid: Any) -> dic
         rows.append(
             {"name": metrics["trial_name"], "status": "FINISHED", "settings": config, **{k: metrics[k] for k in kept}}
         )  # fmt: skip
+    # What a killed driver left behind and nobody took up again has failed.
     for child in tracking.children(parent_id):
         if child["status"] == "RUNNING":
             tracking.client.set_terminated(child["run_id"], "FAILED")
+    study = optuna.load_study(study_name=sweep.fingerprint, storage=_study_url(sweep))
+    for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     finished = [r for r in rows if r["status"] == "FINISHED"]
     if not finished:
         raise JobError(

@@ -277,6 +277,7 @@ def test_a_sweep_in_which_every_trial_failed_is_an_error(plan, tracking_uri, mon
     )
     monkeypatch.setattr(sweep, "_tune", lambda *_: [failed])
     lost = replace(plan, tracking_uri=tracking_uri)
+    optuna.create_study(study_name=lost.fingerprint, storage=sweep._study_url(lost))
     with pytest.raises(RuntimeError, match="All 1 trials failed; the last said: boom"):
         run_sweep(lost, lambda _: None)
     tracking = connect(tracking_uri, "planned")
@@ -317,10 +318,21 @@ def test_a_killed_sweep_goes_on(trained, tracking_uri, tmp_path):
     tracking = connect(tracking_uri, "speech")
     parent = tracking.find(done.parent.name.removeprefix("speech-"))
     children = tracking.children(parent)
-    assert sorted((c["name"], c["status"]) for c in children) == [
+    ends = [(c["name"], c["status"]) for c in children]
+    assert sorted(end for end in ends if end[1] == "FINISHED") == [
         ("trial 1", "FINISHED"),
         ("trial 2", "FINISHED"),
     ]
+    # A trial that Tune had not written down when it died is drawn anew, and what it left has failed.
+    assert {status for _, status in ends} <= {"FINISHED", "FAILED"}
+    assert len(ends) <= 3
+    study = optuna.load_study(
+        study_name=done.parent.name.removeprefix("speech-"),
+        storage=f"sqlite:///{done.parent}/optuna.db",
+    )
+    states = [trial.state.name for trial in study.trials]
+    assert states.count("COMPLETE") == 2
+    assert set(states) <= {"COMPLETE", "FAIL"}
 
 
 # -- One process at a time
