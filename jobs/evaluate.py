@@ -11,9 +11,9 @@ from ldns_ray.config import fingerprint
 from ldns_ray.data.shards import load_trialset, read_card
 from ldns_ray.evaluation import plots
 from ldns_ray.evaluation.comparison import (
-    SHORT_NAMES,
     compare_candidates,
     format_rows,
+    metric_rows,
     sample_baseline,
     split_labels,
 )
@@ -66,12 +66,7 @@ def main(argv: list[str]) -> int:
         for n, u in zip(names, args.sampled, strict=True)
     }
     first = next(iter(candidates))
-    figures = {
-        "rasters": plots.rasters(reference.spikes_list(), candidates[first], card.bin_width_s),
-        "population_counts": plots.population_counts(reference.spikes_list(), candidates[first]),
-        "correlations": plots.correlations(reference.spikes_list(), candidates[first]),
-        "isi": plots.isi(reference.spikes_list(), candidates[first], card.bin_width_s),
-    }
+    figures = plots.spike_statistics(reference.spikes_list(), candidates[first], card.bin_width_s)
     if "train" in card.splits and args.split != "train":
         train = load_trialset(args.real, "train", [f"condition:{c}" for c in card.conditions])
         labels, _ = split_labels(train, reference, args.label)
@@ -95,10 +90,7 @@ def main(argv: list[str]) -> int:
         for uri, other in zip(args.sampled, cards, strict=True):
             run_.dataset(other.name, other.fingerprint, uri, "sampled", {"trials": other.n_trials})
         run_.metrics({"score": rows[0].score, **rows[0].distances})
-        run_.table("metrics", [
-            {"candidate": r.name, "score": r.score, "metric": title, "distance": r.distances[m], "floor": r.floors[m]}
-            for r in rows for m, title in SHORT_NAMES.items()
-        ])  # fmt: skip
+        run_.table("metrics", metric_rows(rows))
         run_.figures(figures)
         url = run_.url
     if args.plots:

@@ -40,6 +40,8 @@ from typing import Literal
 
 import psutil
 
+from ldns_ray.revision import commit_of
+
 Name = Literal["mlflow", "ray"]
 TITLES: dict[Name, str] = {"mlflow": "MLflow", "ray": "Ray"}
 START_LIMIT_S = 180.0
@@ -150,7 +152,7 @@ def submit(root: Path, command: Sequence[str], working_dir: Path) -> int:
     """
     variables = environment(root)
     job_env = QUIET | {k: variables[k] for k in ("MLFLOW_TRACKING_URI", "LDNS_ROOT")}
-    commit = _commit(working_dir)
+    commit = commit_of(working_dir)
     if commit:
         job_env["LDNS_COMMIT"] = commit
     runtime_env: dict[str, object] = {"env_vars": job_env}
@@ -415,16 +417,6 @@ def _free_port(first: int) -> int:
 def _tool(name: str) -> str:
     """A command of this Python's environment."""
     return str(Path(sys.executable).parent / name)
-
-
-def _commit(folder: Path) -> str:
-    """The commit checked out in `folder`, or nothing."""
-    with contextlib.suppress(OSError):
-        result = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True
-        )
-        return result.stdout.strip() if result.returncode == 0 else ""
-    return ""
 
 
 # ---------------------------------------------------------------------------------------------

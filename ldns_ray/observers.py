@@ -3,12 +3,12 @@
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ldns_ray import storage
 from ldns_ray.config import settings
-from ldns_ray.evaluation.comparison import SHORT_NAMES
+from ldns_ray.evaluation.comparison import Row, metric_rows
 from ldns_ray.pipeline import Observer, Pipeline
 from ldns_ray.tracking.model import log_model
 from ldns_ray.tracking.runs import Run
@@ -21,13 +21,13 @@ class Terminal(Observer):
 
     def __init__(self, prefix: str = "", say: Callable[[str], None] = print) -> None:
         self.prefix, self.say = prefix, say
-        self._last, self._started = 0.0, 0.0
+        self._last = 0.0
 
     def _line(self, stage: str, text: str) -> None:
         self.say(f"{self.prefix}{stage:<12} {text}")
 
     def stage_started(self, stage: str, uri: str) -> None:
-        self._started = self._last = time.monotonic()
+        self._last = time.monotonic()
         self._line(stage, "started")
 
     def epoch(self, stage: str, row: dict[str, float], n_epochs: int) -> None:
@@ -44,21 +44,23 @@ class Terminal(Observer):
         )
 
     def stage_finished(self, stage: str, uri: str, record: dict[str, Any], *, reused: bool) -> None:
-        summary = record["summary"]
-        news = {
-            "autoencoder": lambda: (
-                f"best validation {summary['best_loss']:.5f} at epoch {summary['best_epoch']}"
-            ),
-            "diffusion": lambda: (
-                f"best validation {summary['best_loss']:.5f} at epoch {summary['best_epoch']}"
-            ),
-            "latents": lambda: f"{len(summary['mean'])} dimensions",
-            "observation": lambda: f"model {summary['model']}",
-            "samples": lambda: f"{summary['n_trials']} trials",
-            "evaluation": lambda: f"score {summary['score']:.2f} on {summary['split']}",
-        }[stage]()
         how = "already done" if reused else f"done in {_duration(record['seconds'])}"
-        self._line(stage, f"{how}: {news}")
+        self._line(stage, f"{how}: {_news(stage, record['summary'])}")
+
+
+def _news(stage: str, summary: dict[str, Any]) -> str:
+    """What a finished stage has to say."""
+    match stage:
+        case "latents":
+            return f"{len(summary['mean'])} dimensions"
+        case "observation":
+            return f"model {summary['model']}"
+        case "samples":
+            return f"{summary['n_trials']} trials"
+        case "evaluation":
+            return f"score {summary['score']:.2f} on {summary['split']}"
+        case _:
+            return f"best validation {summary['best_loss']:.5f} at epoch {summary['best_epoch']}"
 
 
 def _duration(seconds: float) -> str:
@@ -73,8 +75,8 @@ def _duration(seconds: float) -> str:
 class Tracked(Observer):
     """A run in MLflow: settings, losses by epoch, score and metrics, datasets, pictures, model."""
 
-    def __init__(self, run: Run, pipeline: Pipeline, *, model: bool = True) -> None:
-        self.run, self.pipeline, self.model = run, pipeline, model
+    def __init__(self, run: Run, pipeline: Pipeline) -> None:
+        self.run, self.pipeline = run, pipeline
         run.params(settings(pipeline.experiment))
         card = pipeline.card
         run.dataset(
@@ -93,7 +95,7 @@ class Tracked(Observer):
         if reused and stage in ("autoencoder", "diffusion"):
             for row in self.pipeline.history(stage):
                 self.epoch(stage, row, 0)
-        elif stage == "observation" and self.model:
+        elif stage == "observation":
             self._log_model(record["summary"]["model"])
         elif stage == "samples":
             summary = record["summary"]
@@ -107,26 +109,31 @@ class Tracked(Observer):
     def _log_model(self, uri: str) -> None:
         if "ldns.logged_model" in self.run.tags():
             return
-        with tempfile.TemporaryDirectory() as folder:
-            for name in ("model.safetensors", "config.json"):
-                (Path(folder) / name).write_bytes(storage.read_bytes(storage.join(uri, name)))
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = downloaded(uri, ("model.safetensors", "config.json"), temporary)
             self.run.tag({"ldns.logged_model": log_model(self.run, folder)})
 
     def _log_evaluation(self, uri: str, summary: dict[str, Any]) -> None:
         self.run.metrics(evaluation_metrics(summary))
-        self.run.table("metrics", evaluation_table(summary))
-        with tempfile.TemporaryDirectory() as folder:
-            plots = Path(folder) / "plots"
-            plots.mkdir()
-            for name in PLOTS:
-                (plots / f"{name}.png").write_bytes(
-                    storage.read_bytes(storage.join(uri, "plots", f"{name}.png"))
-                )
-            self.run.artifact(plots)
+        self.run.table("metrics", metric_rows([Row(**row) for row in summary["rows"]]))
+        log_files(self.run, storage.join(uri, "plots"), [f"{p}.png" for p in summary["plots"]])
         self.run.flush()
 
 
-PLOTS = ("rasters", "population_counts", "correlations", "isi", "training_curves", "latents")
+def log_files(run: Run, uri: str, names: Sequence[str]) -> None:
+    """Files of a folder or URI, as artifacts in a folder of its name."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = downloaded(uri, names, temporary)
+        run.artifact(folder)
+
+
+def downloaded(uri: str, names: Sequence[str], temporary: str) -> Path:
+    """A local folder, named as the one at `uri`, with copies of these of its files."""
+    folder = Path(temporary) / PurePosixPath(uri.partition("?")[0]).name
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_bytes(storage.read_bytes(storage.join(uri, name)))
+    return folder
 
 
 def evaluation_metrics(summary: dict[str, Any]) -> dict[str, float]:
@@ -139,15 +146,6 @@ def evaluation_metrics(summary: dict[str, Any]) -> dict[str, float]:
         "bits_per_spike": summary["likelihood"]["bits_per_spike"],
     }
     return {name: float(value) for name, value in numbers.items()}
-
-
-def evaluation_table(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row per candidate and metric: distance, floor, ratio."""
-    return [
-        {"candidate": row["name"], "score": row["score"], "metric": title,
-         "distance": row["distances"][name], "floor": row["floors"][name], "ratio": row["ratios"][name]}
-        for row in summary["rows"] for name, title in SHORT_NAMES.items()
-    ]  # fmt: skip
 
 
 class Several(Observer):

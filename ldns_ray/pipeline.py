@@ -7,17 +7,15 @@ A stage is a function of its settings and of the fingerprints upstream. Its outp
 finished stage again does nothing, and an interrupted one goes on from its last checkpoint.
 """
 
+import contextlib
 import functools
-import io
 import json
 import logging
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,7 +38,6 @@ from ldns_ray.evaluation import plots
 from ldns_ray.evaluation.comparison import (
     autoencoder_likelihood,
     compare_candidates,
-    rows_as_json,
     sample_baseline,
     split_labels,
 )
@@ -48,12 +45,11 @@ from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.conditioning import LENGTH, Conditioning
 from ldns_ray.models.denoiser import Denoiser
 from ldns_ray.models.ldns import LDNS, Noise, TrainingDraws
+from ldns_ray.revision import commit
 from ldns_ray.stages import best_device, encode_dataset, fit_observation, sample_dataset
 from ldns_ray.training.distributed import train_on_workers
 from ldns_ray.training.job import TrainingJob, run
 from ldns_ray.training.loop import Workers
-
-log = logging.getLogger(__name__)
 
 VERSIONS = {
     "autoencoder": 1,
@@ -77,6 +73,14 @@ class Observer:
     def stage_finished(
         self, stage: str, uri: str, record: dict[str, Any], *, reused: bool
     ) -> None: ...
+
+
+Guard = Callable[[str, Callable[[], bool]], contextlib.AbstractContextManager[None]]
+
+
+def unguarded(name: str, is_done: Callable[[], bool]) -> contextlib.AbstractContextManager[None]:
+    """The guard of a process that shares its stages with no other."""
+    return contextlib.nullcontext()
 
 
 def simulated_dataset(experiment: Experiment, root: str) -> str:
@@ -114,7 +118,7 @@ class Pipeline:
     root: str
     hardware: Hardware = Hardware(workers=0)
     observer: Observer = field(default_factory=Observer)
-    guard: Callable[[str, Callable[[], bool]], Any] | None = None
+    guard: Guard = unguarded
     """Makes a context manager `guard(fingerprint, is_done)` that lets one process at a time do a stage."""
     tables: Mapping[str, Sequence[ray.ObjectRef]] | None = None
     """By split, the dataset's Arrow blocks in the object store, where other processes share them."""
@@ -170,16 +174,11 @@ class Pipeline:
         return {stage: self._stage(stage) for stage in STAGES[: STAGES.index(until) + 1]}
 
     def _stage(self, stage: str) -> dict[str, Any]:
-        uri = self.uri(stage)
-        record = self.record(stage)
-        if record is None and self.guard is not None:
-            with self.guard(self.fingerprints[stage], lambda: self.record(stage) is not None):
-                record = self.record(stage)
-                if record is None:
-                    return self._do(stage)
-        if record is None:
-            return self._do(stage)
-        self.observer.stage_finished(stage, uri, record, reused=True)
+        with self.guard(self.fingerprints[stage], lambda: self.record(stage) is not None):
+            record = self.record(stage)
+            if record is None:
+                return self._do(stage)
+        self.observer.stage_finished(stage, self.uri(stage), record, reused=True)
         return record
 
     def _do(self, stage: str) -> dict[str, Any]:
@@ -214,19 +213,10 @@ class Pipeline:
                 storage_path=storage.join(self.root, "train"), on_row=on_row,
             )  # fmt: skip
         else:
-            device = best_device()
-            data = job.resident(
-                self.trials("train")
-                if stage == "autoencoder"
-                else self.latent_trials("train", job.columns),
-                self.trials("val")
-                if stage == "autoencoder"
-                else self.latent_trials("val", job.columns),
-                Workers(),
-            )
-            run(job, data, device, on_epoch=lambda row, _: on_row(row))
+            read = self.trials if stage == "autoencoder" else self.latent_trials
+            data = job.resident(read("train"), read("val"), Workers())
+            run(job, data, best_device(), on_epoch=lambda row, _: on_row(row))
         history = json.loads(storage.read_bytes(self.uri(stage, "history.json")))
-        storage.write_bytes(self.uri(stage, "settings.json"), json.dumps(job.settings).encode())
         return {k: history[k] for k in ("best_epoch", "best_loss")}
 
     def _autoencoder(self) -> dict[str, Any]:
@@ -255,7 +245,7 @@ class Pipeline:
         model = self._assemble()
         o = self.experiment.observation
         if o.kind == "spike_history":
-            trials = self.latent_trials("train", ["latents"])
+            trials = self.latent_trials("train")
             model.observation = self._on_device(
                 fit_observation, model, trials, o.history_bins, o.count_cap
             )  # fmt: skip
@@ -285,26 +275,27 @@ class Pipeline:
         e, width = self.experiment.evaluation, self.card.bin_width_s
         train, reference = self.trials("train"), self.trials(e.split)
         sampled = load_trialset(self.samples_uri, None, ["latents"])
-        labels, _ = split_labels(train, reference, e.label)
+        labels = split_labels(train, reference, e.label)
         candidates = {
             "LDNS": sampled.spikes_list(),
-            "PSTH + Poisson": sample_baseline(train, labels, len(sampled), seed=e.seed),
+            "PSTH + Poisson": sample_baseline(train, labels[0], len(sampled), seed=e.seed),
         }
         rows = compare_candidates(
             reference.spikes_list(), candidates, width, seed=e.seed, n_splits=e.n_splits
         )
         likelihood = autoencoder_likelihood(
-            self.autoencoder(), train, reference,
-            dropout=self.experiment.autoencoder.dropout, seed=e.seed, label=e.label,
+            self.autoencoder(), train, reference, labels,
+            dropout=self.experiment.autoencoder.dropout, seed=e.seed,
         )  # fmt: skip
         figures = self.figures(reference, sampled)
         for name, figure in figures.items():
-            storage.write_bytes(self.uri("evaluation", "plots", f"{name}.png"), _png(figure))
+            storage.write_bytes(self.uri("evaluation", "plots", f"{name}.png"), plots.png(figure))
         return {
             "score": rows[0].score,
-            "rows": rows_as_json(rows),
+            "rows": [asdict(row) for row in rows],
             "likelihood": likelihood,
             "split": e.split,
+            "plots": list(figures),
         }
 
     # -- what the stages made -----------------------------------------------------------------
@@ -316,8 +307,8 @@ class Pipeline:
         names = [f"condition:{name}" for name in self.card.conditions]
         return load_trialset(self.data_uri, split, names)
 
-    def latent_trials(self, split: str, columns: list[str]) -> TrialSet:
-        """A split of the latents dataset."""
+    def latent_trials(self, split: str, columns: Sequence[str] | None = None) -> TrialSet:
+        """A split of the latents dataset; with `columns`, these of its optional columns alone."""
         return load_trialset(self.uri("latents", "dataset"), split, columns)
 
     @property
@@ -389,12 +380,9 @@ class Pipeline:
         history = [
             {**row, "stage": stage} for stage in ("autoencoder", "diffusion") for row in self.history(stage)
         ]  # fmt: skip
-        latents = self.latent_trials(self.experiment.evaluation.split, ["latents"])
+        latents = self.latent_trials(self.experiment.evaluation.split)
         return {
-            "rasters": plots.rasters(real, fake, width),
-            "population_counts": plots.population_counts(real, fake),
-            "correlations": plots.correlations(real, fake),
-            "isi": plots.isi(real, fake, width),
+            **plots.spike_statistics(real, fake, width),
             "training_curves": plots.training_curves(history),
             "latents": plots.latents(latents.latents_list(), sampled.latents_list()),
         }
@@ -407,33 +395,13 @@ class Pipeline:
         return ray.get(remote.remote(*args))
 
 
-def commit() -> str:
-    """The commit of the code that runs, or what LDNS_COMMIT says where there is no repository; else empty."""
-    if os.environ.get("LDNS_COMMIT"):
-        return os.environ["LDNS_COMMIT"]
-    folder = Path(__file__).parent.parent
-    if not (folder / ".git").exists():
-        return ""
-    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-
-
-def _png(figure: Any) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
-
-
-def connect_ray(**settings: Any) -> None:
+def connect_ray() -> None:
     """Join the Ray cluster that RAY_ADDRESS or the running job names, or start one in this process, quietly."""
-    os.environ.setdefault(
-        "RAY_AIR_NEW_OUTPUT", "0"
-    )  # Tune's new output prints boxes even when silent
+    # Tune's new output prints boxes even when silent.
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     for name in ("ray.data", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     if not ray.is_initialized():
-        ray.init(
-            logging_level=logging.WARNING, log_to_driver=False, include_dashboard=False, **settings
-        )
+        ray.init(logging_level=logging.WARNING, log_to_driver=False, include_dashboard=False)
     ray.data.DataContext.get_current().enable_progress_bars = False

@@ -71,10 +71,3 @@ def write_bytes(uri: Uri, content: bytes) -> None:
     filesystem, path = filesystem_of(uri)
     filesystem.create_dir(os.path.dirname(path), recursive=True)
     write_atomically(filesystem, path, content)
-
-
-def delete_folder(uri: Uri) -> None:
-    """Delete a folder and what it holds, if it is there."""
-    filesystem, path = filesystem_of(uri)
-    if filesystem.get_file_info(path).type != pafs.FileType.NotFound:
-        filesystem.delete_dir(path)

@@ -7,7 +7,6 @@ it, or finds it done.
 
 import contextlib
 import json
-import logging
 import os
 import queue as standard_queue
 import threading
@@ -37,11 +36,9 @@ from ldns_ray.config import (
 )
 from ldns_ray.data.shards import fits_in_object_store, read_card, read_dataset
 from ldns_ray.evaluation.comparison import SHORT_NAMES, format_table
-from ldns_ray.observers import PLOTS, Several, Terminal, Tracked, evaluation_metrics
-from ldns_ray.pipeline import Pipeline
+from ldns_ray.observers import Several, Terminal, Tracked, evaluation_metrics, log_files
+from ldns_ray.pipeline import Pipeline, unguarded
 from ldns_ray.tracking.runs import Tracking, connect, standard_tags
-
-log = logging.getLogger(__name__)
 
 RESERVED_CPUS = 1
 """CPUs kept free for Ray Data: a sweep that takes them all waits for itself."""
@@ -166,9 +163,8 @@ def run_sweep(sweep: Sweep, say: Say = print) -> dict[str, Any]:
         parent.metrics(evaluation_metrics(test["summary"]))
         parent.table("trials", [_flat(sweep, row) for row in result["trials"]])
         parent.tag({"ldns.best_run": best["run_id"]})
-        with contextlib.ExitStack() as stack:
-            folder = stack.enter_context(_downloaded(test["uri"]))
-            parent.artifact(folder)
+        names = [f"{p}.png" for p in test["summary"]["plots"]]
+        log_files(parent, storage.join(test["uri"], "plots"), names)
         storage.write_bytes(done, json.dumps(result, indent=1).encode())
     return result
 
@@ -187,21 +183,6 @@ def _describe(sweep: Sweep) -> str:
 
 def _domain(domain: Domain) -> str:
     return f"{type(domain).__name__.lower()} {domain.domain_str}"
-
-
-@contextlib.contextmanager
-def _downloaded(uri: str) -> Iterator[str]:
-    """A local `plots` folder with an evaluation's pictures."""
-    import tempfile
-    from pathlib import Path
-
-    with tempfile.TemporaryDirectory() as folder:
-        plots = Path(folder) / "plots"
-        plots.mkdir()
-        for name in PLOTS:
-            content = storage.read_bytes(storage.join(uri, "plots", f"{name}.png"))
-            (plots / f"{name}.png").write_bytes(content)
-        yield str(plots)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -349,7 +330,7 @@ def _trial(
     with tracking.run(name, key=key, parent=s.parent_id, tags=s.tags) as run:
         pipeline = Pipeline(
             experiment, s.data_uri, s.root, Hardware(workers=0),
-            guard=stage_guard if s.shared else None, tables=tables,
+            guard=stage_guard if s.shared else unguarded, tables=tables,
         )  # fmt: skip
         pipeline.observer = Several([terminal, Tracked(run, pipeline)])
         summary = pipeline.run()["evaluation"]["summary"]

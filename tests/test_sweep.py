@@ -20,7 +20,6 @@ from ray import tune
 from ldns_ray import storage, sweep
 from ldns_ray.config import override
 from ldns_ray.data.shards import read_card
-from ldns_ray.observers import PLOTS
 from ldns_ray.pipeline import Pipeline
 from ldns_ray.sweep import (
     NUMBER,
@@ -32,6 +31,8 @@ from ldns_ray.sweep import (
     trial_experiment,
 )
 from ldns_ray.tracking.runs import connect
+
+PLOTS = ("rasters", "population_counts", "correlations", "isi", "training_curves", "latents")
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = "diffusion.optimisation.learning_rate"

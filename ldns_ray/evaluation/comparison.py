@@ -4,7 +4,7 @@ Spikes are arrays (S, T, N) or lists of (T_i, N).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -67,20 +67,19 @@ def compare_candidates(
     return rows
 
 
-def class_labels(trials: TrialSet, condition: str = "") -> np.ndarray | None:
+def class_labels(conditions: Mapping[str, np.ndarray], condition: str = "") -> np.ndarray | None:
     """A class number per trial: the distinct values of `condition`, or of every condition that has few.
 
     None if there is no such condition. Raises ValueError for an unknown name.
     """
-    if condition and condition not in trials.conditions:
-        known = ", ".join(trials.conditions) or "none"
+    if condition and condition not in conditions:
+        known = ", ".join(conditions) or "none"
         raise ValueError(
             f"The dataset has no condition {condition!r}; it has: {known}. Set evaluation.label."
         )
-    names = [condition] if condition else sorted(trials.conditions)
     columns = []
-    for name in names:
-        values = np.round(trials.conditions[name], 4)
+    for name in [condition] if condition else sorted(conditions):
+        values = np.round(conditions[name], 4)
         if condition or len(np.unique(values, axis=0)) <= MAX_CLASSES:
             columns.append(values)
     if not columns:
@@ -89,24 +88,13 @@ def class_labels(trials: TrialSet, condition: str = "") -> np.ndarray | None:
     return np.asarray(labels.ravel())
 
 
-def split_labels(
-    train: TrialSet, other: TrialSet, condition: str = ""
-) -> tuple[np.ndarray | None, np.ndarray | None]:
+Labels = tuple[np.ndarray | None, np.ndarray | None]
+
+
+def split_labels(train: TrialSet, other: TrialSet, condition: str = "") -> Labels:
     """`class_labels` of two splits, numbered alike; None for both if a class is missing from `train`."""
-    joint = TrialSet(
-        n_bins_S=np.concatenate((train.n_bins_S, other.n_bins_S)),
-        spikes=np.zeros((int(train.n_bins_S.sum() + other.n_bins_S.sum()), 0), np.uint8),
-        covariates={},
-        conditions={
-            k: np.concatenate((v, other.conditions[k])) for k, v in train.conditions.items()
-        },
-        latents=None,
-        rates=None,
-        trial_ids=train.trial_ids + other.trial_ids,
-        sessions=train.sessions + other.sessions,
-        bin_width_s=train.bin_width_s,
-    )
-    labels = class_labels(joint, condition)
+    both = {k: np.concatenate((v, other.conditions[k])) for k, v in train.conditions.items()}
+    labels = class_labels(both, condition)
     if labels is None or not set(labels[len(train) :]) <= set(labels[: len(train)]):
         return None, None
     return labels[: len(train)], labels[len(train) :]
@@ -124,15 +112,15 @@ def autoencoder_likelihood(
     model: Autoencoder,
     train: TrialSet,
     held_out: TrialSet,
+    labels: Labels,
     *,
     dropout: float,
     seed: int,
-    label: str = "",
 ) -> dict[str, float]:
     """Poisson NLL, in nats per entry, of counts of held-out trials that the autoencoder did not see.
 
-    Beside it those of the training mean rates and of the smoothed training PSTH on the same entries, and the
-    autoencoder's gain over the mean rates in bits per spike.
+    Beside it those of the training mean rates and of the smoothed training PSTH (per class of `labels`, those
+    of both splits) on the same entries, and the autoencoder's gain over the mean rates in bits per spike.
     """
     device = next(model.parameters()).device
 
@@ -143,13 +131,13 @@ def autoencoder_likelihood(
             )
         return torch.as_tensor(rates_BTN).cpu()
 
-    spikes, seen = held_out.spikes_list(), train.spikes_list()
-    train_labels, labels = split_labels(train, held_out, label)
-    entries = {"dropout": dropout, "seed": seed}
-    nll = masked_nll(rates_fn, spikes, **entries)  # type: ignore[arg-type]
-    mean = mean_rate_nll(seen, spikes, **entries)  # type: ignore[arg-type]
-    smooth = psth_nll(seen, train_labels, spikes, labels, bin_width_s=train.bin_width_s, **entries)  # type: ignore[arg-type]
-    per_entry = heldout_mean_count(spikes, **entries)  # type: ignore[arg-type]
+    spikes, seen, (train_labels, own) = held_out.spikes_list(), train.spikes_list(), labels
+    nll = masked_nll(rates_fn, spikes, dropout=dropout, seed=seed)
+    mean = mean_rate_nll(seen, spikes, dropout=dropout, seed=seed)
+    smooth = psth_nll(
+        seen, train_labels, spikes, own, bin_width_s=train.bin_width_s, dropout=dropout, seed=seed
+    )
+    per_entry = heldout_mean_count(spikes, dropout=dropout, seed=seed)
     return {
         "nll": nll,
         "nll_mean_rate": mean,
@@ -176,6 +164,10 @@ def format_table(table: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
-def rows_as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The rows as plain dictionaries."""
-    return [asdict(row) for row in rows]
+def metric_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """One line per candidate and metric: distance, floor, ratio."""
+    return [
+        {"candidate": row.name, "score": row.score, "metric": title, "distance": row.distances[name],
+         "floor": row.floors[name], "ratio": row.ratios[name]}
+        for row in rows for name, title in SHORT_NAMES.items()
+    ]  # fmt: skip

@@ -9,6 +9,7 @@ Legend: S trials, T bins, N units, D latents.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -221,6 +222,23 @@ def latents(
     return _finished(fig)
 
 
+def spike_statistics(real: Spikes, sampled: Spikes, bin_width_s: float) -> dict[str, Figure]:
+    """The four pictures that need spikes alone, by name."""
+    return {
+        "rasters": rasters(real, sampled, bin_width_s),
+        "population_counts": population_counts(real, sampled),
+        "correlations": correlations(real, sampled),
+        "isi": isi(real, sampled, bin_width_s),
+    }
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as the content of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()
+
+
 def save_figures(figures: Mapping[str, Figure], folder: str | Path) -> list[Path]:
     """Write each figure to `folder/<name>.png` and return the paths, in the order given."""
     target = Path(folder)
@@ -228,7 +246,7 @@ def save_figures(figures: Mapping[str, Figure], folder: str | Path) -> list[Path
     paths = []
     for name, figure in figures.items():
         paths.append(target / f"{name}.png")
-        figure.savefig(paths[-1], dpi=DPI)
+        paths[-1].write_bytes(png(figure))
     return paths
 
 

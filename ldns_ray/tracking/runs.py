@@ -16,7 +16,6 @@ import json
 import logging
 import math
 import os
-import subprocess
 import sys
 import tempfile
 import threading
@@ -36,6 +35,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from ldns_ray import __version__
+from ldns_ray.revision import commit
 from ldns_ray.tracking.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -433,28 +433,11 @@ def standard_tags() -> dict[str, str]:
         "mlflow.source.name": sys.argv[0] or "python",
         "mlflow.source.type": "JOB" if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") else "LOCAL",
     }
-    commit = os.environ.get("LDNS_COMMIT") or _git_commit()
-    if commit:
-        tags["mlflow.source.git.commit"] = commit
+    if commit():
+        tags["mlflow.source.git.commit"] = commit()
     with contextlib.suppress(KeyError, OSError):  # a container's user may have no name
         tags["mlflow.user"] = getpass.getuser()
     return tags
-
-
-def _git_commit() -> str:
-    """Commit of the checkout this package is tracked in; empty in a copy or an installation."""
-    package = Path(__file__).resolve().parent
-    try:
-        git = ["git", "-C", str(package)]
-        tracked = subprocess.run(
-            [*git, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True
-        )
-        if tracked.returncode:
-            return ""
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-    except OSError:
-        return ""
-    return head.stdout.strip() if head.returncode == 0 else ""
 
 
 def _shortened(text: str) -> str:

@@ -138,7 +138,7 @@ def run(
 ) -> Result:
     """Train `job`, from its checkpoint if there is one; the first worker saves checkpoints and weights.
 
-    Writes `weights.safetensors` (the best-validation weights) and `history.json`.
+    Writes `weights.safetensors` (the best-validation weights), the network's `settings.json`, and `history.json`.
     """
     workers = workers or Workers()
     trainer = job.trainer(data.steps_per_epoch, device, workers, draw)
@@ -164,7 +164,6 @@ def run(
             "best_loss": result.best_loss,
             "rows": result.history,
         }
-        storage.write_bytes(
-            storage.join(job.output_uri, "history.json"), json.dumps(history).encode()
-        )
+        for name, content in {"settings.json": job.settings, "history.json": history}.items():
+            storage.write_bytes(storage.join(job.output_uri, name), json.dumps(content).encode())
     return result
