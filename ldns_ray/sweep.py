@@ -5,23 +5,18 @@ one trained autoencoder. Everything is found again by name: submitting a sweep a
 it, or finds it done.
 """
 
-import contextlib
 import json
 import os
-import queue as standard_queue
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import optuna
 import ray
-import torch
+from optuna.trial import TrialState
 from ray import tune
-from ray.tune.search.optuna import OptunaSearch
 from ray.tune.search.sample import Domain
-from ray.util.queue import Queue
 
 from ldns_ray import storage
 from ldns_ray.cli import JobError
@@ -32,18 +27,26 @@ from ldns_ray.config import (
     fingerprint,
     override,
     settings,
-    to_dict,
 )
 from ldns_ray.data.shards import fits_in_object_store, read_card, read_dataset
 from ldns_ray.evaluation.comparison import SHORT_NAMES, format_table
-from ldns_ray.observers import Several, Terminal, Tracked, evaluation_metrics, log_files
-from ldns_ray.pipeline import Pipeline, unguarded
+from ldns_ray.observers import evaluation_metrics, log_files
+from ldns_ray.pipeline import Pipeline
 from ldns_ray.tracking.runs import Tracking, connect, standard_tags
+from ldns_ray.training.distributed import relayed
+from ldns_ray.trial import (
+    NUMBER,
+    StudySearch,
+    as_text,
+    child_key,
+    run_trial,
+    short,
+    trial_experiment,
+)
 
 RESERVED_CPUS = 1
 """CPUs kept free for Ray Data: a sweep that takes them all waits for itself."""
-LOCK_POLL_SECONDS = 2.0
-NUMBER = "trial_number"
+FINISHED = (TrialState.COMPLETE, TrialState.FAIL)
 
 Say = Callable[[str], None]
 
@@ -90,7 +93,7 @@ class Sweep:
             for value in _extremes(domain):
                 override(self.experiment, {name: value})
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Depends on what is searched, not on what it is searched with."""
         described = {
@@ -151,8 +154,9 @@ def run_sweep(sweep: Sweep, say: Say = print) -> dict[str, Any]:
         say(
             f"Sweep {sweep.name}: {sweep.n_trials} trials on {card.n_trials} trials of {card.n_units} units."
         )
-        grid = _tune(sweep, parent.run_id, say)
-        result = _collect(sweep, tracking, parent.run_id, grid)
+        study = open_study(sweep)
+        errors = _tune(sweep, study, parent.run_id, say)
+        result = _collect(sweep, study, tracking, parent.run_id, errors)
         result["url"] = parent.url
         best = result["best"]
         for i, row in enumerate(result["trials"]):
@@ -204,75 +208,8 @@ def _concurrency(sweep: Sweep) -> int:
     return min(int(fits), sweep.max_concurrent or int(fits), sweep.n_trials)
 
 
-def _tune(sweep: Sweep, parent_id: str, say: Say) -> Any:
-    concurrent = _concurrency(sweep)
-    tables: dict[str, Any] | None = None
-    if fits_in_object_store(read_card(sweep.data_uri)):
-        # Read once; every trial on a node shares these blocks.
-        splits = ("train", "val", "test")
-        tables = {s: read_dataset(sweep.data_uri, s).materialize().to_arrow_refs() for s in splits}
-    lines = Queue(actor_options={"num_cpus": 0})
-    stop = threading.Event()
-    printer = threading.Thread(target=_print_lines, args=(lines, say, stop), daemon=True)
-    printer.start()
-    threads = max(1, (os.cpu_count() or 1) // concurrent)
-    plain = _TrialSettings(
-        sweep.experiment, sweep.data_uri, sweep.root, sweep.tracking_uri, sweep.name, sweep.fingerprint,
-        parent_id, tuple(sweep.space), threads, concurrent > 1,
-        {k: v for k, v in standard_tags().items() if "source" in k} | {"ldns.kind": "trial"},
-    )  # fmt: skip
-    trainable = tune.with_resources(
-        tune.with_parameters(_trial, trial_settings=plain, tables=tables, lines=lines),
-        {"cpu": sweep.cpus_per_trial, "gpu": sweep.gpus_per_trial},
-    )
-    tune_uri = storage.join(sweep.uri, "tune")
-    # Tune writes down which trials there are once in this many seconds; what it has not written down when
-    # its process is killed, it draws anew.
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")
-    try:
-        if tune.Tuner.can_restore(storage.join(tune_uri, "trials")):
-            tuner = tune.Tuner.restore(
-                storage.join(tune_uri, "trials"), trainable=trainable, resume_unfinished=True, resume_errored=True
-            )  # fmt: skip
-        else:
-            tuner = tune.Tuner(
-                trainable,
-                param_space=dict(sweep.space),
-                tune_config=tune.TuneConfig(
-                    num_samples=sweep.n_trials,
-                    search_alg=_search(sweep),
-                    max_concurrent_trials=concurrent,
-                ),
-                run_config=tune.RunConfig(name="trials", storage_path=tune_uri, verbose=0),
-            )
-        return tuner.fit()
-    finally:
-        stop.set()
-        printer.join(timeout=10)
-        lines.shutdown()
-
-
-class NumberedSearch(OptunaSearch):
-    """Optuna's suggestions, numbered from 1 in the order they were made, under the key `NUMBER`."""
-
-    n_suggested = 0
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        point = super().suggest(trial_id)
-        if point is None:
-            return None
-        self.n_suggested += 1
-        return {**point, NUMBER: self.n_suggested}
-
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        # A driver that was killed after the study heard of a trial's end, and before Tune wrote it down,
-        # runs the trial again when it continues; the study knows the result already.
-        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-            super().on_trial_result(trial_id, result)
-
-
-def _study_url(sweep: Sweep) -> str:
-    """The database of the sweep's Optuna study."""
+def open_study(sweep: Sweep) -> optuna.Study:
+    """The sweep's Optuna study, as far as it has come."""
     url = sweep.optuna_storage
     if not url:
         if "://" in sweep.root:
@@ -281,179 +218,94 @@ def _study_url(sweep: Sweep) -> str:
             )
         os.makedirs(sweep.uri, exist_ok=True)
         url = f"sqlite:///{os.path.abspath(sweep.uri)}/optuna.db"
-    return url
-
-
-def _search(sweep: Sweep) -> NumberedSearch:
-    """Multivariate TPE with its study in a database."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.TPESampler(multivariate=True, seed=sweep.seed)
-    database = optuna.storages.RDBStorage(_study_url(sweep))
-    return NumberedSearch(
-        metric="score", mode="min", sampler=sampler, study_name=sweep.fingerprint, storage=database
+    return optuna.create_study(
+        study_name=sweep.fingerprint,
+        storage=url,
+        direction="minimize",
+        load_if_exists=True,
     )
 
 
-@dataclass(frozen=True)
-class _TrialSettings:
-    experiment: Experiment
-    data_uri: str
-    root: str
-    tracking_uri: str
-    sweep_name: str
-    sweep_fingerprint: str
-    parent_id: str
-    searched: tuple[str, ...]
-    threads: int
-    shared: bool
-    tags: Mapping[str, str]
-
-
-def trial_experiment(experiment: Experiment, point: Mapping[str, Any]) -> Experiment:
-    """The experiment of a point of the search space, scored on the validation split."""
-    return override(experiment, {**point, "evaluation.split": "val"})
-
-
-def _trial(
-    config: dict[str, Any], *, trial_settings: _TrialSettings, tables: Any, lines: Queue
-) -> None:
-    """One trial: the pipeline at a point of the search space."""
-    s = trial_settings
-    torch.set_num_threads(s.threads)
-    trial_id, name = tune.get_context().get_trial_id(), f"trial {config[NUMBER]}"
-    config = {k: v for k, v in config.items() if k != NUMBER}
-    experiment = trial_experiment(s.experiment, config)
-    terminal = Terminal(f"{name:<8}  ", lines.put)
-    lines.put(f"{name:<8}  " + ", ".join(f"{_short(k)} {_value(v)}" for k, v in config.items()))
-    tracking = connect(s.tracking_uri, s.sweep_name)
-    key = f"{s.sweep_fingerprint}-{trial_id}"
-    with tracking.run(name, key=key, parent=s.parent_id, tags=s.tags) as run:
-        pipeline = Pipeline(
-            experiment, s.data_uri, s.root, Hardware(workers=0),
-            guard=stage_guard if s.shared else unguarded, tables=tables,
+def _tune(sweep: Sweep, study: optuna.Study, parent_id: str, say: Say) -> dict[int, str]:
+    """Run the trials that the study has not seen the end of. What those that failed said, by number."""
+    missing = sweep.n_trials - len(study.get_trials(states=FINISHED))
+    if missing <= 0:
+        return {}
+    concurrent = _concurrency(sweep)
+    tables: dict[str, Any] | None = None
+    if fits_in_object_store(read_card(sweep.data_uri)):
+        # Read once; every trial on a node shares these blocks.
+        splits = ("train", "val", "test")
+        tables = {s: read_dataset(sweep.data_uri, s).materialize().to_arrow_refs() for s in splits}
+    tags = {k: v for k, v in standard_tags().items() if "source" in k} | {"ldns.kind": "trial"}
+    threads = max(1, (os.cpu_count() or 1) // concurrent)
+    with relayed(say) as lines:
+        trainable = tune.with_parameters(
+            run_trial, sweep=sweep, parent_id=parent_id, tags=tags, threads=threads,
+            shared=concurrent > 1, tables=tables, lines=lines,
         )  # fmt: skip
-        pipeline.observer = Several([terminal, Tracked(run, pipeline)])
-        summary = pipeline.run()["evaluation"]["summary"]
-        row = summary["rows"][0]
-        tune.report(
-            {"score": row["score"], "distances": row["distances"], "floors": row["floors"], "run_id": run.run_id,
-             "url": run.url, "trial_name": name}
-        )  # fmt: skip
-
-
-def _print_lines(lines: Queue, say: Say, stop: threading.Event) -> None:
-    while True:
-        try:
-            line = lines.get(timeout=0.5)
-        except standard_queue.Empty:
-            if stop.is_set():
-                return
-            continue
-        say(line)
-
-
-def _holder_class() -> Any:
-    """The class of the actor that holds a stage's name while its owner works on it.
-
-    Made here, so that it travels by value: the actor's process then imports none of this package.
-    """
-
-    class Holder:
-        def ready(self) -> bool:
-            return True
-
-    return ray.remote(num_cpus=0)(Holder)
-
-
-@contextlib.contextmanager
-def stage_guard(name: str, is_done: Callable[[], bool]) -> Iterator[None]:
-    """One process of the cluster at a time does the stage `name`; others wait until it is done or given up.
-
-    The lock is a named actor owned by this process: if the process dies, Ray removes it, and a waiting
-    process takes over.
-    """
-    actor: Any = _holder_class()
-    holder: Any = None
-    while not is_done():
-        try:
-            holder = actor.options(name=f"stage-{name}", namespace="ldns").remote()
-            ray.get(holder.ready.remote())
-            break
-        except ValueError:  # the name is taken
-            holder = None
-            time.sleep(LOCK_POLL_SECONDS)
-    try:
-        yield
-    finally:
-        if holder is not None:
-            ray.kill(holder)
+        grid = tune.Tuner(
+            tune.with_resources(
+                trainable, {"cpu": sweep.cpus_per_trial, "gpu": sweep.gpus_per_trial}
+            ),
+            tune_config=tune.TuneConfig(
+                num_samples=missing,
+                search_alg=StudySearch(study, sweep.space, sweep.seed),
+                max_concurrent_trials=concurrent,
+            ),
+            run_config=tune.RunConfig(name="tune", storage_path=sweep.uri, verbose=0),
+        ).fit()
+    failed = [(r.config or {}, r.error) for r in (grid[i] for i in range(len(grid))) if r.error]
+    return {config[NUMBER]: str(error).strip().splitlines()[-1] for config, error in failed}
 
 
 # ---------------------------------------------------------------------------------------------
 # Result
 
 
-def _collect(sweep: Sweep, tracking: Tracking, parent_id: str, grid: Any) -> dict[str, Any]:
-    rows: list[dict[str, Any]] = []
-    for result in grid:
-        config = {k: result.config[k] for k in sweep.space} if result.config else {}
-        metrics = result.metrics or {}
-        if result.error is not None or "score" not in metrics:
-            error = str(result.error).strip().splitlines()[-1] if result.error else "no score"
-            rows.append(
-                {
-                    "name": f"trial {(result.config or {}).get(NUMBER, '?')}",
-                    "status": "FAILED",
-                    "settings": config,
-                    "error": error,
-                }
-            )
-            continue
-        kept = ("score", "distances", "floors", "run_id", "url")
-        rows.append(
-            {"name": metrics["trial_name"], "status": "FINISHED", "settings": config, **{k: metrics[k] for k in kept}}
-        )  # fmt: skip
-    # What a killed driver left behind and nobody took up again has failed.
-    for child in tracking.children(parent_id):
+def _collect(
+    sweep: Sweep, study: optuna.Study, tracking: Tracking, parent_id: str, errors: Mapping[int, str]
+) -> dict[str, Any]:
+    """The trials of the study, best first, with what the pipeline and MLflow keep of them."""
+    children = {child["key"]: child for child in tracking.children(parent_id)}
+    for child in children.values():  # its process died: nobody ended its run
         if child["status"] == "RUNNING":
             tracking.client.set_terminated(child["run_id"], "FAILED")
-    study = optuna.load_study(study_name=sweep.fingerprint, storage=_study_url(sweep))
-    for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-    finished = [r for r in rows if r["status"] == "FINISHED"]
-    if not finished:
-        raise JobError(
-            f"All {len(rows)} trials failed; the last said: {rows[-1]['error'] if rows else 'nothing'}"
-        )
+    rows = []
+    for trial in study.get_trials(states=FINISHED):
+        number = trial.number + 1
+        row: dict[str, Any] = {"name": f"trial {number}", "settings": trial.params}
+        if trial.state is TrialState.FAIL:
+            said = errors.get(number, "see its traceback in MLflow")
+            rows.append(row | {"status": "FAILED", "error": said})
+            continue
+        child = children[child_key(sweep, number)]
+        best = _pipeline(sweep, trial.params, "val").run()["evaluation"]["summary"]["rows"][0]
+        row |= {name: best[name] for name in ("score", "distances", "floors")}
+        rows.append(row | {"status": "FINISHED", "run_id": child["run_id"], "url": child["url"]})
     rows.sort(key=lambda r: r.get("score", float("inf")))
-    return {
-        "name": sweep.name,
-        "trials": rows,
-        "best": rows[0],
-        "experiment": to_dict(sweep.experiment),
-    }
+    if rows[0]["status"] == "FAILED":
+        raise JobError(f"All {len(rows)} trials failed; the last said: {rows[-1]['error']}")
+    return {"name": sweep.name, "trials": rows, "best": rows[0]}
+
+
+def _pipeline(sweep: Sweep, point: Mapping[str, Any], split: str) -> Pipeline:
+    """The pipeline of a point, scored on a split."""
+    experiment = override(trial_experiment(sweep.experiment, point), {"evaluation.split": split})
+    return Pipeline(experiment, sweep.data_uri, sweep.root, Hardware(workers=0))
 
 
 def _test(sweep: Sweep, point: Mapping[str, Any]) -> dict[str, Any]:
     """The evaluation of a point on the test split; all that comes before it is there."""
-    experiment = override(trial_experiment(sweep.experiment, point), {"evaluation.split": "test"})
-    pipeline = Pipeline(experiment, sweep.data_uri, sweep.root, Hardware(workers=0))
+    pipeline = _pipeline(sweep, point, "test")
     summary = pipeline.run()["evaluation"]["summary"]
     return {"uri": pipeline.uri("evaluation"), "model": pipeline.model_uri, "summary": summary}
 
 
-def _short(name: str) -> str:
-    """A setting's name as short as it is clear: optimisation levels are left out."""
-    return name.replace(".optimisation.", ".")
-
-
-def _value(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
 def _flat(sweep: Sweep, row: Mapping[str, Any]) -> dict[str, Any]:
     flat = {"trial": row["name"], "status": row["status"], "score": row.get("score")}
-    flat |= {_short(k): row["settings"].get(k) for k in sweep.space}
+    flat |= {short(k): row["settings"].get(k) for k in sweep.space}
     for metric, title in SHORT_NAMES.items():
         flat[title] = row.get("distances", {}).get(metric)
         flat[f"{title}, floor"] = row.get("floors", {}).get(metric)
@@ -462,9 +314,9 @@ def _flat(sweep: Sweep, row: Mapping[str, Any]) -> dict[str, Any]:
 
 def format_result(sweep_space: Sequence[str], result: Mapping[str, Any]) -> str:
     """The trials as a table for a terminal: best first, each metric beside its floor."""
-    table = [["trial", "score", *(_short(n) for n in sweep_space), *SHORT_NAMES.values()]]
+    table = [["trial", "score", *(short(n) for n in sweep_space), *SHORT_NAMES.values()]]
     for row in result["trials"]:
-        chosen = [_value(row["settings"].get(n)) for n in sweep_space]
+        chosen = [as_text(row["settings"].get(n)) for n in sweep_space]
         if row["status"] != "FINISHED":
             table.append([row["name"], "-", *chosen, *["-"] * len(SHORT_NAMES)])
             continue

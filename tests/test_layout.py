@@ -18,6 +18,7 @@ ORDER = (
     {"stages"},
     {"pipeline"},
     {"observers"},
+    {"trial"},
     {"sweep"},
     {"search_spaces"},
     {"jobs"},
@@ -29,7 +30,8 @@ LEAVES = {"cli", "storage", "revision"}
 
 RAY = (
     "ldns_ray/data/ingest.py", "ldns_ray/data/shards.py", "ldns_ray/training/distributed.py",
-    "ldns_ray/pipeline.py", "ldns_ray/stages.py", "ldns_ray/sweep.py", "jobs/", "search_spaces/",
+    "ldns_ray/pipeline.py", "ldns_ray/stages.py", "ldns_ray/trial.py", "ldns_ray/sweep.py",
+    "jobs/", "search_spaces/",
 )  # fmt: skip
 MLFLOW = ("ldns_ray/tracking/",)
 PURE = ("ldns_ray/training/loop.py", "ldns_ray/training/tasks.py", "ldns_ray/evaluation/metrics.py")

@@ -17,20 +17,13 @@ import pytest
 import ray
 from ray import tune
 
-from ldns_ray import storage, sweep
+from ldns_ray import storage, sweep, trial
 from ldns_ray.config import override
 from ldns_ray.data.shards import read_card
 from ldns_ray.pipeline import Pipeline
-from ldns_ray.sweep import (
-    NUMBER,
-    NumberedSearch,
-    Sweep,
-    format_result,
-    run_sweep,
-    stage_guard,
-    trial_experiment,
-)
+from ldns_ray.sweep import Sweep, format_result, open_study, run_sweep
 from ldns_ray.tracking.runs import connect
+from ldns_ray.trial import StudySearch, stage_guard, trial_experiment
 
 PLOTS = ("rasters", "population_counts", "correlations", "isi", "training_curves", "latents")
 
@@ -83,7 +76,7 @@ def test_bad_numbers_are_refused(plan, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"No dataset.json under .*/nowhere"):
         _ = replace(plan, data_uri=f"{plan.root}/nowhere").fingerprint
     with pytest.raises(ValueError, match=r"study cannot live under s3://.* --optuna-storage"):
-        sweep._search(replace(plan, root="s3://bucket/ldns"))
+        open_study(replace(plan, root="s3://bucket/ldns"))
 
 
 @pytest.mark.parametrize(
@@ -273,12 +266,10 @@ def test_a_finished_sweep_is_not_run_again(swept, monkeypatch):
 
 
 def test_a_sweep_in_which_every_trial_failed_is_an_error(plan, tracking_uri, monkeypatch):
-    failed = SimpleNamespace(
-        config={RATE: 1e30, NUMBER: 1}, metrics={}, error=ValueError("a\nboom")
-    )
-    monkeypatch.setattr(sweep, "_tune", lambda *_: [failed])
     lost = replace(plan, tracking_uri=tracking_uri)
-    optuna.create_study(study_name=lost.fingerprint, storage=sweep._study_url(lost))
+    study = open_study(lost)
+    study.add_trial(optuna.create_trial(state=optuna.trial.TrialState.FAIL))
+    monkeypatch.setattr(sweep, "_tune", lambda *_: {1: "boom"})
     with pytest.raises(RuntimeError, match="All 1 trials failed; the last said: boom"):
         run_sweep(lost, lambda _: None)
     tracking = connect(tracking_uri, "planned")
@@ -319,21 +310,71 @@ def test_a_killed_sweep_goes_on(trained, tracking_uri, tmp_path):
     tracking = connect(tracking_uri, "speech")
     parent = tracking.find(done.parent.name.removeprefix("speech-"))
     children = tracking.children(parent)
-    ends = [(c["name"], c["status"]) for c in children]
-    assert sorted(end for end in ends if end[1] == "FINISHED") == [
+    assert sorted((c["name"], c["status"]) for c in children) == [
         ("trial 1", "FINISHED"),
         ("trial 2", "FINISHED"),
     ]
-    # A trial that Tune had not written down when it died is drawn anew, and what it left has failed.
-    assert {status for _, status in ends} <= {"FINISHED", "FAILED"}
-    assert len(ends) <= 3
     study = optuna.load_study(
         study_name=done.parent.name.removeprefix("speech-"),
         storage=f"sqlite:///{done.parent}/optuna.db",
     )
-    states = [trial.state.name for trial in study.trials]
-    assert states.count("COMPLETE") == 2
-    assert set(states) <= {"COMPLETE", "FAIL"}
+    assert [t.state.name for t in study.trials] == ["COMPLETE", "COMPLETE"]
+
+
+# -- Points from the study
+
+
+@pytest.fixture
+def search(tmp_path):
+    """Makes a search as a new process would: from the study's database alone."""
+    space = {"x": tune.uniform(0, 1), "kind": tune.choice(["a", "b"]), "n": tune.randint(1, 4)}
+
+    def make(seed=0):
+        database = f"sqlite:///{tmp_path}/optuna.db"
+        study = optuna.create_study(study_name="s", storage=database, load_if_exists=True)
+        return StudySearch(study, space, seed)
+
+    return make
+
+
+def ends(made):
+    return [(t.number, t.state.name, t.value) for t in made.study.trials]
+
+
+def test_points_lie_in_the_space_and_are_numbered(search):
+    made = search()
+    points = [made.suggest(str(i)) for i in range(20)]
+    assert [p.pop("trial_number") for p in points] == list(range(1, 21))
+    assert {p["n"] for p in points} == {1, 2, 3}
+    assert {p["kind"] for p in points} == {"a", "b"}
+    assert all(0 <= p["x"] <= 1 for p in points)
+    assert len({p["x"] for p in points}) == 20
+
+
+def test_interrupted_points_come_again_as_they_were_and_finished_ones_never(search):
+    died = search()
+    points = {name: died.suggest(name) for name in "abcd"}
+    died.on_trial_complete("b", {"score": 2.0})
+    died.on_trial_complete("d", error=True)
+
+    again = search()
+    assert [again.suggest(name) for name in "pq"] == [points["a"], points["c"]]
+    fresh = again.suggest("r")
+    assert fresh["trial_number"] == 5
+    assert fresh["x"] not in {p["x"] for p in points.values()}
+    for name, score in zip("pqr", (1.0, 3.0, 4.0), strict=True):
+        again.on_trial_complete(name, {"score": score})
+    assert ends(again) == [
+        (0, "COMPLETE", 1.0), (1, "COMPLETE", 2.0), (2, "COMPLETE", 3.0), (3, "FAIL", None), (4, "COMPLETE", 4.0)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("result", [None, {}, {"other": 1.0}])
+def test_a_trial_without_a_score_failed(search, result):
+    made = search()
+    made.suggest("a")
+    made.on_trial_complete("a", result)
+    assert ends(made) == [(0, "FAIL", None)]
 
 
 # -- One process at a time
@@ -344,7 +385,7 @@ class Other:
     """Another process that wants to do a stage."""
 
     def __init__(self):
-        sweep.LOCK_POLL_SECONDS = 0.1
+        trial.LOCK_POLL_SECONDS = 0.1
 
     def hold(self, name, seconds, done=None):
         """Do the stage; what is returned is when, and whether it was there already."""
@@ -372,7 +413,7 @@ def others(ray_session):
 
 
 def test_one_process_does_a_stage_and_others_find_it_done(others, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep, "LOCK_POLL_SECONDS", 0.1)
+    monkeypatch.setattr(trial, "LOCK_POLL_SECONDS", 0.1)
     done = str(tmp_path / "done")
     found = ray.get([other.hold.remote("a", 1.0, done) for other in others])
     assert sorted(there for _, _, there in found) == [False, True]
@@ -396,7 +437,7 @@ def test_different_stages_are_done_at_the_same_time(others, tmp_path):
 
 
 def test_a_killed_holder_hands_over(ray_session, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep, "LOCK_POLL_SECONDS", 0.1)
+    monkeypatch.setattr(trial, "LOCK_POLL_SECONDS", 0.1)
     flag = tmp_path / "held"
     holder = Other.remote()
     holder.hold_for_ever.remote("e", str(flag))
@@ -423,31 +464,3 @@ def test_an_exception_gives_the_stage_up(ray_session):
     start = time.monotonic()
     with stage_guard("f", lambda: False):
         assert time.monotonic() - start < 20
-
-
-def test_a_trial_that_the_study_knows_as_finished_may_report_again(tmp_path):
-    """As after a driver died between telling the study and saving its own state."""
-
-    def search() -> NumberedSearch:
-        return NumberedSearch(
-            space={"x": optuna.distributions.FloatDistribution(0, 1)},
-            metric="score",
-            mode="min",
-            study_name="s",
-            storage=optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/optuna.db"),
-        )
-
-    result = {"score": 2.0, "training_iteration": 1}
-    first = search()
-    assert first.suggest("a")["trial_number"] == 1
-    first.save(str(tmp_path / "state"))
-    first.on_trial_result("a", result)
-    first.on_trial_complete("a", result)
-
-    again = search()
-    again.restore(str(tmp_path / "state"))
-    again.on_trial_result("a", result)
-    again.on_trial_complete("a", result)
-    assert again.suggest("b")["trial_number"] == 2
-    trials = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path}/optuna.db").trials
-    assert [(t.state.name, t.value) for t in trials] == [("COMPLETE", 2.0), ("RUNNING", None)]

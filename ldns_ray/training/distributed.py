@@ -1,10 +1,11 @@
 """The training loop under Ray Train: Ray Data feeds the workers, DDP averages their gradients."""
 
+import contextlib
 import dataclasses
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,72 +159,79 @@ def train_on_workers(
     splits: dict[str, Any] = {
         s: read_dataset(job.data_uri, s, job.columns) for s in ("train", "val")
     }
-    queue = Queue(actor_options={"num_cpus": 0})
-    stop = threading.Event()
-    errors: list[Exception] = []
-    forwarder = threading.Thread(target=_forward, args=(queue, on_row, errors, stop), daemon=True)
-    forwarder.start()
     resources = {"CPU": hardware.cpus_per_worker or _cpus_per_worker(hardware.workers)}
     if hardware.gpus_per_worker:
         resources["GPU"] = hardware.gpus_per_worker
-    trainer = ray.train.torch.TorchTrainer(
-        _train_worker,
-        train_loop_config={
-            "job": job,
-            "card": card,
-            "queue": queue,
-            "resident": resident,
-            "draw": draw,
-        },  # fmt: skip
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=hardware.workers,
-            use_gpu=hardware.gpus_per_worker > 0,
-            resources_per_worker=resources,
-        ),
-        run_config=ray.train.RunConfig(
-            name=run_name,
-            storage_path=storage_path,
-            failure_config=ray.train.FailureConfig(max_failures=MAX_FAILURES),
-        ),
-        datasets=splits,
-        dataset_config=ray.train.DataConfig(datasets_to_split=[] if resident else ["train"]),
-    )
+
+    def on_item(item: Any) -> None:
+        if isinstance(item, FloatingPointError):
+            raise item
+        if on_row is not None:
+            on_row(item)
+
+    with relayed(on_item) as queue:
+        trainer = ray.train.torch.TorchTrainer(
+            _train_worker,
+            train_loop_config={
+                "job": job,
+                "card": card,
+                "queue": queue,
+                "resident": resident,
+                "draw": draw,
+            },
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=hardware.workers,
+                use_gpu=hardware.gpus_per_worker > 0,
+                resources_per_worker=resources,
+            ),
+            run_config=ray.train.RunConfig(
+                name=run_name,
+                storage_path=storage_path,
+                failure_config=ray.train.FailureConfig(max_failures=MAX_FAILURES),
+            ),
+            datasets=splits,
+            dataset_config=ray.train.DataConfig(datasets_to_split=[] if resident else ["train"]),
+        )
+        try:
+            trainer.fit()
+        except ray.train.WorkerGroupError as error:
+            raise next(iter(error.worker_failures.values()), error) from error
+
+
+@contextlib.contextmanager
+def relayed(handle: Callable[[Any], None]) -> Iterator[Queue]:
+    """A queue for other processes: what they put into it is handed to `handle`, by a thread of this one.
+
+    After an error of `handle` nothing more is handed to it; the error is raised when the block ends.
+    """
+    queue = Queue(actor_options={"num_cpus": 0})
+    stop = threading.Event()
+    errors: list[Exception] = []
+
+    def hand_over() -> None:
+        while True:
+            try:
+                item = queue.get(timeout=0.5)
+            except Empty:
+                if stop.is_set():
+                    return
+                continue
+            if not errors:
+                try:
+                    handle(item)
+                except Exception as error:
+                    errors.append(error)
+
+    thread = threading.Thread(target=hand_over, daemon=True)
+    thread.start()
     try:
-        trainer.fit()
-    except ray.train.WorkerGroupError as error:
-        raise next(iter(error.worker_failures.values()), error) from error
+        yield queue
     finally:
         stop.set()
-        forwarder.join(timeout=10)
+        thread.join(timeout=10)
         queue.shutdown()
     if errors:
         raise errors[0]
-
-
-def _forward(
-    queue: Queue,
-    on_row: Callable[[dict[str, float]], None] | None,
-    errors: list[Exception],
-    stop: threading.Event,
-) -> None:
-    """Hand rows from the workers to `on_row` until told to stop and none is left.
-
-    Errors of the workers, and the first of `on_row`, are kept in `errors`.
-    """
-    while True:
-        try:
-            row = queue.get(timeout=0.5)
-        except Empty:
-            if stop.is_set():
-                return
-            continue
-        if isinstance(row, FloatingPointError):
-            errors.append(row)
-        elif on_row is not None and not errors:
-            try:
-                on_row(row)
-            except Exception as error:
-                errors.append(error)
 
 
 def _cpus_per_worker(n_workers: int) -> float:
