@@ -25,7 +25,7 @@ ORDER = (
 )
 """Every part imports parts before it; parts that stand together do not import one another."""
 
-LEAVES = {"cli", "storage", "revision"}
+LEAVES = {"cli", "memory", "storage", "revision"}
 """Import nothing of the project."""
 
 RAY = (

@@ -27,7 +27,7 @@ from ldns_ray.models.ssm import S4
 N_FREQUENCIES = 128
 MAX_PERIOD = 10_000
 
-Kernels = list[tuple[Tensor, int]]
+Kernels = list[Tensor]
 
 
 def time_features(t_B: Tensor) -> Tensor:
@@ -53,12 +53,12 @@ class DenoiserBlock(nn.Module):
         x_HBT: Tensor,
         e_BE: Tensor,
         mask_BT: Tensor | None,
-        kernel: tuple[Tensor, int] | None = None,
+        taps: Tensor | None = None,
     ) -> Tensor:
         six = self.modulation(nn.functional.gelu(e_BE)).T.contiguous()[..., None].chunk(6)
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = six
         u = modulate(time_norm(x_HBT, mask_BT), shift_1, scale_1, mask_BT)
-        x = torch.addcmul(x_HBT, gate_1, nn.functional.gelu(self.s4(u, kernel)))
+        x = torch.addcmul(x_HBT, gate_1, nn.functional.gelu(self.s4(u, taps)))
         return torch.addcmul(x, gate_2, self.mlp(modulate(time_norm(x, mask_BT), shift_2, scale_2)))
 
 

@@ -8,6 +8,7 @@ Gu, Goel, Ré, "Efficiently modeling long sequences with structured state spaces
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,6 +16,11 @@ from torch import Tensor, nn
 
 N_PAIRS = 32
 """Conjugate pairs of states per channel: state size 64."""
+
+CACHE_BYTES = 1 << 20
+"""What a few channels' quotients may take on a CPU, to stay in its cache; see `_quotients`."""
+DEVICE_BYTES = 1 << 28
+"""The same elsewhere, where it bounds memory alone."""
 
 _ALIASING = 1e-8
 """What is left of a kernel tap after one period of the damped FFT, see `ssm_kernel`."""
@@ -38,41 +44,61 @@ class _PairSums(torch.autograd.Function):
     """Sum over conjugate pairs of v/(g - λ) + v̄/(g - λ̄), for several v at once, in real arithmetic.
 
     With q = |λ|² and a = -2 Re λ the pair is (2 Re(v) g - 2 Re(v λ̄)) / (g² + a g + q). The quotient
-    R = 1/(g² + a g + q) is shared by all v, so each sum is a matrix product with real coefficients.
+    R = 1/(g² + a g + q) is shared by all v, so each sum is a matrix product with real coefficients,
+    and so are their derivatives: dR/da = -g R², dR/dq = -R².
 
-    forward(a_Hn, q_Hn, coef_HVn, g_F): returns the real and imaginary parts of Σ_n coef R, (H, V, F).
+    R is much larger than what goes in and comes out. It is made for a few channels at a time, which
+    fit the cache, and made again in the backward pass.
+
+    forward(a_Hn, q_Hn, coef_HVn, g_F): returns Σ_n coef R, complex (H, V, F).
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, a_Hn: Tensor, q_Hn: Tensor, coef_HVn: Tensor, g_F: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        g_2F = torch.stack((g_F.real, g_F.imag))
-        g2_F = g_F * g_F
-        # The denominator is linear in (a, q): two small matrix products instead of passes over (H, n, F).
-        aq_Hn2 = torch.stack((a_Hn, q_Hn), -1)
-        real = torch.stack((g_2F[0], torch.ones_like(g_2F[0])))
-        re_HnF = (aq_Hn2 @ real).add_(g2_F.real)
-        im_HnF = (a_Hn[..., None] * g_2F[1]).add_(g2_F.imag)
-        scale = (re_HnF * re_HnF).addcmul_(im_HnF, im_HnF).reciprocal_()
-        re_HnF.mul_(scale)
-        im_HnF.mul_(scale).neg_()
-        ctx.save_for_backward(coef_HVn, g_2F, re_HnF, im_HnF)
-        return coef_HVn @ re_HnF, coef_HVn @ im_HnF
+    def forward(ctx: Any, a_Hn: Tensor, q_Hn: Tensor, coef_HVn: Tensor, g_F: Tensor) -> Tensor:
+        ctx.save_for_backward(a_Hn, q_Hn, coef_HVn, g_F)
+        out = coef_HVn.new_empty(*coef_HVn.shape[:2], 2 * len(g_F))
+        for some, r_hn2F in _quotients(a_Hn, q_Hn, g_F):
+            torch.bmm(coef_HVn[some], r_hn2F, out=out[some])
+        return torch.complex(*out.chunk(2, -1))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        coef_HVn, g_2F, re, im = ctx.saved_tensors
-        dre, dim = grads
-        dcoef = dre @ re.mT + dim @ im.mT
-        dre, dim = coef_HVn.mT @ dre, coef_HVn.mT @ dim
-        # dR = -R² d(denominator)
-        sq_re = (re * re).addcmul_(im, im, value=-1)
-        sq_im = (re * im).mul_(2)
-        dden_re = (sq_re * dre).addcmul_(sq_im, dim).neg_()
-        dden_im = (sq_im * dre).addcmul_(sq_re, dim, value=-1)
-        da = dden_re @ g_2F[0] + dden_im @ g_2F[1]
-        return da, dden_re.sum(-1), dcoef, None
+        a_Hn, q_Hn, coef_HVn, g_F = ctx.saved_tensors
+        n_v, n_f = coef_HVn.shape[1], len(g_F)
+        # Re Σ_F d* R² x = Σ_2F (Re R², Im R²) · (Re, Im) of d x*, for x = 1 and x = g.
+        d_HV2F, dg_HV2F = (
+            torch.cat((d.real, d.imag), -1) for d in (grads[0], grads[0] * g_F.conj())
+        )
+        dcoef_HnV, dq_HnV, da_HnV = coef_HVn.new_empty(3, *a_Hn.shape, n_v)
+        for some, r_hn2F in _quotients(a_Hn, q_Hn, g_F):
+            torch.bmm(r_hn2F, d_HV2F[some].mT, out=dcoef_HnV[some])
+            re, im = r_hn2F[..., :n_f], r_hn2F[..., n_f:]
+            cross = re * im
+            re.square_().addcmul_(im, im, value=-1)
+            torch.add(cross, cross, out=im)
+            torch.bmm(r_hn2F, d_HV2F[some].mT, out=dq_HnV[some])
+            torch.bmm(r_hn2F, dg_HV2F[some].mT, out=da_HnV[some])
+        dq, da = ((d * coef_HVn.mT).sum(-1).neg_() for d in (dq_HnV, da_HnV))
+        return da, dq, dcoef_HnV.mT, None
+
+
+def _quotients(a_Hn: Tensor, q_Hn: Tensor, g_F: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """1/(g² + a g + q) of some channels after another: the channels, and (h, n, 2F) to be overwritten."""
+    n_f, g2_F = len(g_F), g_F * g_F
+    limit = CACHE_BYTES if a_Hn.device.type == "cpu" else DEVICE_BYTES
+    step = max(1, limit // (16 * n_f * a_Hn.shape[1]))
+    parts = [x.contiguous() for x in (g_F.real, g_F.imag, g2_F.real, g2_F.imag)]
+    for start in range(0, len(a_Hn), step):
+        some = slice(start, start + step)
+        a, q = a_Hn[some, :, None], q_Hn[some, :, None]
+        r = a.new_empty(*a.shape[:2], 2 * n_f)
+        re, im = r[..., :n_f], r[..., n_f:]
+        torch.mul(a, parts[0], out=re).add_(parts[2]).add_(q)
+        torch.mul(a, parts[1], out=im).add_(parts[3])
+        scale = (re * re).addcmul_(im, im).reciprocal_()
+        re.mul_(scale)
+        im.mul_(scale.neg_())
+        yield some, r
 
 
 def ssm_kernel(
@@ -100,43 +126,59 @@ def ssm_kernel(
     # In units of Δ, the nodes are the same for every channel.
     g_F = 2 * (1 - z_F) / (1 + z_F)
     lam_Hn = lam_Hn * dt_H1
-    right = torch.stack((b_Hn, p_Hn))
-    left = torch.cat((c_QHn, p_Hn.conj()[None]))
-    v = (left[:, None] * right).flatten(0, 1).movedim(0, 1)  # (H, 2Q+2, n): CB, CP, …, P*B, P*P
-    coef = torch.cat((2 * v.real, -2 * (v * lam_Hn.conj()[:, None]).real), 1)
-    re, im = _PairSums.apply(-2 * lam_Hn.real, lam_Hn.real**2 + lam_Hn.imag**2, coef, g_F)
-    slope, level = torch.complex(re, im).chunk(2, dim=1)
-    sums = (g_F * slope + level).unflatten(1, (len(left), 2)) * dt_H1[..., None, None]
-    cb_HQF, cp_HQF = sums[:, :-1, 0], sums[:, :-1, 1]
-    pb_H1F, pp_H1F = sums[:, -1:, 0], sums[:, -1:, 1]
-    k_HQF = 2 / (1 + z_F) * (cb_HQF - cp_HQF * pb_H1F / (1 + pp_H1F))
+    # Products of a right vector, B or P, with each read-out and with P*: (H, 2, Q+1, n).
+    right_H2n = torch.stack((b_Hn, p_Hn), 1)
+    left_HLn = torch.cat((c_QHn, p_Hn.conj()[None])).movedim(0, 1)
+    v = right_H2n[:, :, None] * left_HLn[:, None] * dt_H1[:, None, None]
+    coef = 2 * torch.stack((v.real, -(v * lam_Hn.conj()[:, None, None]).real), 1)
+    slope, level = (
+        _PairSums.apply(-2 * lam_Hn.real, lam_Hn.real**2 + lam_Hn.imag**2, coef.flatten(1, 3), g_F)
+        .unflatten(1, coef.shape[1:4])
+        .unbind(1)
+    )
+    for_b, for_p = (slope * g_F + level).unbind(1)
+    cb_HQF, pb_H1F = for_b.split(len(c_QHn), 1)
+    cp_HQF, pp_H1F = for_p.split(len(c_QHn), 1)
+    k_HQF = 2 / (1 + z_F) * (cb_HQF - cp_HQF * (pb_H1F / (1 + pp_H1F)))
     k_HQT = torch.fft.irfft(k_HQF, n=n_fft)[..., :n_bins]
     lags_T = torch.arange(n_bins, device=lam_Hn.device, dtype=torch.float64)
     return (k_HQT * radius**-lags_T).movedim(1, 0)
 
 
-class _LongConvolution(torch.autograd.Function):
-    """Circular convolution along time by real FFTs, also in the backward pass.
+def long_convolution(x_HBT: Tensor, taps: Tensor) -> Tensor:
+    """Filter along time, in float32 at least, by real FFTs: (H, B, T).
 
-    forward(x_HBT, taps_HL): L ≥ 2T - 1 taps, negative lags at the end. Returns (H, B, T).
+    taps: (H, L), L ≥ 2T - 1 and even, negative lags at the end; or their real FFT, complex (H, L/2 + 1).
     """
+    with torch.autocast(x_HBT.device.type, enabled=False):
+        x = x_HBT if x_HBT.dtype == torch.float64 else x_HBT.float()
+        if not taps.is_complex():
+            return _LongConvolution.apply(x, taps)
+        n_fft = 2 * (taps.shape[-1] - 1)
+        return torch.fft.irfft(torch.fft.rfft(x, n=n_fft).mul_(taps[:, None]), n=n_fft)[
+            ..., : x.shape[-1]
+        ]
+
+
+class _LongConvolution(torch.autograd.Function):
+    """`long_convolution` with real taps; the transform of the input is not kept but made again."""
 
     @staticmethod
     def forward(ctx: Any, x_HBT: Tensor, taps_HL: Tensor) -> Tensor:
+        ctx.save_for_backward(x_HBT, taps_HL)
         n_bins, n_fft = x_HBT.shape[-1], taps_HL.shape[-1]
-        x_f = torch.fft.rfft(x_HBT, n=n_fft)
-        taps_f = torch.fft.rfft(taps_HL)
-        ctx.save_for_backward(x_f, taps_f)
-        ctx.n_bins, ctx.n_fft = n_bins, n_fft
-        return torch.fft.irfft(x_f * taps_f[:, None], n=n_fft)[..., :n_bins]
+        y_f = torch.fft.rfft(x_HBT, n=n_fft).mul_(torch.fft.rfft(taps_HL)[:, None])
+        return torch.fft.irfft(y_f, n=n_fft)[..., :n_bins]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        x_f, taps_f = ctx.saved_tensors
-        dy_f = torch.fft.rfft(grads[0], n=ctx.n_fft)
-        dtaps = torch.fft.irfft((dy_f * x_f.conj()).sum(1), n=ctx.n_fft)
-        dx = torch.fft.irfft(dy_f.mul_(taps_f.conj()[:, None]), n=ctx.n_fft)[..., : ctx.n_bins]
-        return dx, dtaps
+        x_HBT, taps_HL = ctx.saved_tensors
+        n_bins, n_fft = x_HBT.shape[-1], taps_HL.shape[-1]
+        dy_f = torch.fft.rfft(grads[0], n=n_fft)
+        x_f = torch.fft.rfft(x_HBT, n=n_fft)
+        dtaps = torch.fft.irfft((x_f.conj_physical_().mul_(dy_f)).sum(1), n=n_fft)
+        dy_f.mul_(torch.fft.rfft(taps_HL).conj()[:, None])
+        return torch.fft.irfft(dy_f, n=n_fft)[..., :n_bins], dtaps
 
 
 def hippo_legs() -> tuple[Tensor, Tensor, Tensor]:
@@ -205,19 +247,10 @@ class S4(nn.Module):
         return taps
 
     @torch.no_grad()
-    def taps_fft(self, n_bins: int) -> tuple[Tensor, int]:
-        """FFT (H, F) of `taps` and its number of points: all that `forward` needs when weights stand still."""
-        taps_HL = self.taps(n_bins)
-        return torch.fft.rfft(taps_HL), taps_HL.shape[-1]
+    def taps_fft(self, n_bins: int) -> Tensor:
+        """Real FFT (H, F) of `taps`: all that a convolution needs while the weights stand still."""
+        return torch.fft.rfft(self.taps(n_bins))
 
-    def forward(self, x_HBT: Tensor, kernel: tuple[Tensor, int] | None = None) -> Tensor:
-        """Filter `x_HBT`, in float32 at least; `kernel` is what `taps_fft` returned, for reuse over calls."""
-        with torch.autocast(x_HBT.device.type, enabled=False):
-            x = x_HBT if x_HBT.dtype == torch.float64 else x_HBT.float()
-            n_bins = x.shape[-1]
-            if kernel is None:
-                return _LongConvolution.apply(x, self.taps(n_bins))
-            taps_f, n_fft = kernel
-            return torch.fft.irfft(torch.fft.rfft(x, n=n_fft) * taps_f[:, None], n=n_fft)[
-                ..., :n_bins
-            ]
+    def forward(self, x_HBT: Tensor, taps: Tensor | None = None) -> Tensor:
+        """Filter `x_HBT`; `taps` is what `taps` or `taps_fft` returned, if it is there already."""
+        return long_convolution(x_HBT, self.taps(x_HBT.shape[-1]) if taps is None else taps)

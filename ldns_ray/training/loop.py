@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ldns_ray.config import Optimisation
 from ldns_ray.data.batches import Batch, TrialSet, epoch_batches
+from ldns_ray.memory import keep_freed_memory
 from ldns_ray.training.tasks import Draws, Task
 
 log = logging.getLogger(__name__)
@@ -286,6 +287,7 @@ def fit(trainer: Trainer, data: ResidentData, on_epoch: OnEpoch | None = None) -
     `on_epoch(row, checkpoint)` is called after every epoch with its figures and a function that gives the
     checkpoint; figures are epoch, step, train_loss, val_loss (when validated), learning_rate, seconds.
     """
+    keep_freed_memory()
     while not trainer.done:
         start = time.perf_counter()
         row: dict[str, float] = {
