@@ -45,9 +45,13 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--split", default="test", help="split of that dataset (default: test)")
     p.add_argument(
-        "--sampler", default="dpmpp_2m", help="dpmpp_2m (fast) or ddpm (every diffusion step)"
+        "--sampler",
+        default="dpmpp_2m",
+        help="dpmpp_2m (default) or ddim (few steps), or ddpm (every diffusion step)",
     )
-    p.add_argument("--n-steps", type=int, default=20, help="steps of dpmpp_2m (default: 20)")
+    p.add_argument(
+        "--n-steps", type=int, default=20, help="steps of dpmpp_2m and ddim (default: 20)"
+    )
     p.add_argument("--seed", type=int, default=0, help="same seed, same spikes (default: 0)")
     p.add_argument("--overwrite", action="store_true", help="replace a dataset that is there")
     return p

@@ -10,11 +10,12 @@ Data", NeurIPS 2024 (arXiv 2407.08751).
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ldns_ray.settings import did_you_mean as did_you_mean
 from ldns_ray.settings import fingerprint as fingerprint
 from ldns_ray.settings import from_dict as from_dict
+from ldns_ray.settings import one_of
 from ldns_ray.settings import override as override
 from ldns_ray.settings import parse_overrides as parse_overrides
 from ldns_ray.settings import settings as settings
@@ -28,6 +29,10 @@ def _check(condition: bool, name: str, rule: str, value: object) -> None:
 
 def _check_seed(name: str, seed: int) -> None:
     _check(0 <= seed < 2**48, name, "in [0, 2^48)", seed)
+
+
+SamplerName = Literal["ddpm", "ddim", "dpmpp_2m"]
+"""The samplers of `ldns_ray.models.diffusion.SAMPLERS`."""
 
 
 @dataclass(frozen=True)
@@ -237,8 +242,8 @@ class Sampling:
 
     n_trials: int = 0
     """Trials to sample; 0: as many as the training split has."""
-    sampler: Literal["ddpm", "dpmpp_2m"] = "dpmpp_2m"
-    """Ancestral sampling over every step, or DPM-Solver++ (2M)."""
+    sampler: SamplerName = "dpmpp_2m"
+    """Ancestral sampling over every step (`ddpm`), or a deterministic solver: DDIM, or DPM-Solver++ (2M)."""
     n_steps: int = 20
     """Steps of the sampler (`ddpm` takes all of the schedule's)."""
     seed: int = 0
@@ -247,9 +252,9 @@ class Sampling:
     def __post_init__(self) -> None:
         _check(self.n_trials >= 0, "sampling.n_trials", "non-negative", self.n_trials)
         _check(
-            self.sampler in ("ddpm", "dpmpp_2m"),
+            self.sampler in get_args(SamplerName),
             "sampling.sampler",
-            "ddpm or dpmpp_2m",
+            one_of(get_args(SamplerName)),
             self.sampler,
         )
         _check(self.n_steps >= 1, "sampling.n_steps", "at least 1", self.n_steps)

@@ -25,6 +25,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(known)}."
 
 
+def one_of(names: Iterable[str]) -> str:
+    """`a, b or c`."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def settings(config: Any, prefix: str = "") -> dict[str, Any]:
     """All settings of a config as {dotted name: value}."""
     flat: dict[str, Any] = {}

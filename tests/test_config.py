@@ -241,7 +241,7 @@ RANGES = [
     (Observation, {"count_cap": 0}, r"observation.count_cap must be in \[1, 255\], got 0"),
     (Observation, {"count_cap": 256}, r"observation.count_cap must be in \[1, 255\], got 256"),
     (Sampling, {"n_trials": -1}, "sampling.n_trials must be non-negative"),
-    (Sampling, {"sampler": "euler"}, "sampling.sampler must be ddpm or dpmpp_2m, got 'euler'"),
+    (Sampling, {"sampler": "euler"}, "sampling.sampler must be ddpm, ddim or dpmpp_2m, got 'euler'"),
     (Sampling, {"n_steps": 0}, "sampling.n_steps must be at least 1"),
     (Sampling, {"seed": -1}, r"sampling.seed must be in \[0, 2\^48\)"),
     (Evaluation, {"split": "all"}, "evaluation.split must be train, val or test, got 'all'"),

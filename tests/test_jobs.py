@@ -224,7 +224,7 @@ def test_models_that_are_none_are_refused(refuses, trained, tmp_path):
         (["--n", "-3"], "--n must be at least 1, or 0"),
         (["--lengths", "long"], "--lengths must be whole numbers, got 'long'"),
         (["--lengths", "30,0"], "at least 1"),
-        (["--sampler", "euler"], "ddpm or dpmpp_2m"),
+        (["--sampler", "euler"], "ddpm, ddim or dpmpp_2m"),
         (["--n-steps", "0"], "n_steps must be at least 1"),
         (["--seed", "-1"], "seed must be in"),
     ],

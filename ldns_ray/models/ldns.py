@@ -16,7 +16,7 @@ from torch import Tensor
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.conditioning import LENGTH, Conditioning
 from ldns_ray.models.denoiser import Denoiser, Kernels
-from ldns_ray.models.diffusion import ddpm, dpmpp_2m, linear_schedule
+from ldns_ray.models.diffusion import Sampler, linear_schedule, sampler_named
 from ldns_ray.models.observation import (
     CONDITION_DRAW,
     LATENT_NOISE,
@@ -152,7 +152,7 @@ class LDNS:
             condition: by name, one row (n, C) per trial; drawn from the training trials, together
                 with the length, if not given.
             covariates: by name, n arrays (T_i, K); drawn likewise.
-            sampler: `ddpm` (every step of the schedule) or `dpmpp_2m` in `n_steps` steps.
+            sampler: `ddpm` (every step of the schedule), `ddim` or `dpmpp_2m` in `n_steps` steps.
             guidance: 1; other strengths need a model trained with dropped conditions.
             seed, first_trial: trial `first_trial + i` of a seed is drawn from its own random numbers.
 
@@ -160,8 +160,7 @@ class LDNS:
         """
         if n < 0:
             raise ValueError(f"n must be non-negative, got {n}.")
-        if sampler not in ("ddpm", "dpmpp_2m"):
-            raise ValueError(f"sampler must be ddpm or dpmpp_2m, got {sampler!r}.")
+        draw_latents = sampler_named(sampler)
         if n_steps < 1:
             raise ValueError(f"n_steps must be at least 1, got {n_steps}.")
         for name, value in (("seed", seed), ("first_trial", first_trial)):
@@ -182,7 +181,7 @@ class LDNS:
             block = slice(start, stop)
             latents = self._sample_latents(
                 lengths[block], {k: v[block] for k, v in conditions.items()},
-                {k: v[block] for k, v in traces.items()}, sampler, n_steps, seed, first_trial + start, kernels,
+                {k: v[block] for k, v in traces.items()}, draw_latents, n_steps, seed, first_trial + start, kernels,
             )  # fmt: skip
             rates = self.decode(latents)
             out.spikes.extend(self.observe(rates, seed=seed, first_trial=first_trial + start))
@@ -193,7 +192,7 @@ class LDNS:
 
     def _sample_latents(
         self, lengths: np.ndarray, conditions: dict[str, np.ndarray], covariates: dict[str, list[np.ndarray]],
-        sampler: str, n_steps: int, seed: int, first_trial: int, kernels: dict[int, Kernels],
+        draw_latents: Sampler, n_steps: int, seed: int, first_trial: int, kernels: dict[int, Kernels],
     ) -> list[np.ndarray]:  # fmt: skip
         longest, n_latents = int(lengths.max()), len(self.latent_mean_D)
         generators = [
@@ -227,10 +226,7 @@ class LDNS:
         if self.latent_bound_D is not None:
             bound_D = torch.tensor(self.latent_bound_D, dtype=torch.float32, device=self.device)
         schedule = linear_schedule(self.noise.n_steps, self.noise.beta_start, self.noise.beta_end)
-        if sampler == "ddpm":
-            z_BTD = ddpm(predict_noise, schedule, draw_noise(), draw_noise, bound_D)
-        else:
-            z_BTD = dpmpp_2m(predict_noise, schedule, draw_noise(), n_steps, bound_D)
+        z_BTD = draw_latents(predict_noise, schedule, draw_noise, n_steps, bound_D)
         z = z_BTD.cpu().numpy() * self.latent_std_D + self.latent_mean_D
         return [z[i, :length].astype(np.float32) for i, length in enumerate(lengths)]
 

@@ -11,6 +11,7 @@ import torch
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.conditioning import Conditioning
 from ldns_ray.models.denoiser import Denoiser
+from ldns_ray.models.diffusion import SAMPLERS
 from ldns_ray.models.ldns import BLOCK, LDNS, Noise, TrainingDraws
 from ldns_ray.models.observation import SpikeHistory
 
@@ -218,7 +219,7 @@ def test_encode_and_decode_do_not_depend_on_neighbours():
 
 
 @variants
-@pytest.mark.parametrize("sampler", ["ddpm", "dpmpp_2m"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_samples_in_parts_equal_samples_together(variant, sampler):
     ldns = model(**VARIANTS[variant])
     whole = ldns.sample(10, sampler=sampler, n_steps=5, seed=1)
@@ -332,7 +333,7 @@ def test_no_trials():
     ("arguments", "message"),
     [
         ({"n": -1}, "n must be non-negative, got -1"),
-        ({"sampler": "euler"}, "sampler must be ddpm or dpmpp_2m, got 'euler'"),
+        ({"sampler": "euler"}, "sampler must be ddpm, ddim or dpmpp_2m, got 'euler'"),
         ({"n_steps": 0}, "n_steps must be at least 1, got 0"),
         ({"guidance": 2.0}, "not trained with dropped conditions, got 2.0"),
         ({"seed": -1}, r"seed must be in \[0, 2\^48\), got -1"),
