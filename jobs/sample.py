@@ -21,6 +21,9 @@ EXAMPLES = """examples:
   100 trials of 300 bins:
     python jobs/sample.py MODEL --n 100 --lengths 300 --out data/sampled
 
+  100 trials that exaggerate their conditions:
+    python jobs/sample.py MODEL --n 100 --guidance 2 --out data/sampled
+
   one trial for each trial of a dataset, with that trial's length, conditions and covariates:
     python jobs/sample.py MODEL --conditions data/reach --split test --out data/sampled
 """
@@ -52,6 +55,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--n-steps", type=int, default=20, help="steps of dpmpp_2m and ddim (default: 20)"
     )
+    p.add_argument(
+        "--guidance", type=float, default=1.0,
+        help="strength of the conditions: 1 as trained (default), 2 to exaggerate them, 0 to leave them out; needs a "
+        "model trained with diffusion.condition_dropout",
+    )  # fmt: skip
     p.add_argument("--seed", type=int, default=0, help="same seed, same spikes (default: 0)")
     p.add_argument("--overwrite", action="store_true", help="replace a dataset that is there")
     return p
@@ -82,9 +90,9 @@ def main(argv: list[str]) -> int:
         n_bins = n_bins or [int(t) for t in trials.n_bins_S]
         covariates = {k: trials.covariates_list(k) for k in trials.covariates}
     sample_dataset(
-        args.model, args.out, n, sampler=args.sampler, n_steps=args.n_steps, seed=args.seed, n_bins=n_bins,
+        args.model, args.out, n, sampler=args.sampler, n_steps=args.n_steps, seed=args.seed, guidance=args.guidance, n_bins=n_bins,
         condition=condition, covariates=covariates, overwrite=args.overwrite,
-        provenance={"model": args.model, "sampler": args.sampler, "n_steps": args.n_steps, "seed": args.seed},
+        provenance={"model": args.model, "sampler": args.sampler, "n_steps": args.n_steps, "guidance": args.guidance, "seed": args.seed},
     )  # fmt: skip
     print(f"{n} trials of {len(model.unit_names)} units.")
     print(f"Results: {args.out}")

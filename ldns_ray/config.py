@@ -8,6 +8,7 @@ The paper's hyper-parameters are those of Kapoor, Schulz et al., "Latent Diffusi
 Data", NeurIPS 2024 (arXiv 2407.08751).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
@@ -189,6 +190,8 @@ class Diffusion:
     """Per-trial conditions to model; `length` is the log of the trial's bins, others are the dataset's own."""
     covariates: tuple[str, ...] = ()
     """Per-bin covariates of the dataset to condition on."""
+    condition_dropout: float = 0.0
+    """Probability that a training trial's conditions, but its length, and covariates are dropped; guidance needs some."""
     optimisation: Optimisation = Optimisation(epochs=1000, warmup_epochs=50, clip_norm=1.0)
     """How it is trained."""
 
@@ -208,6 +211,12 @@ class Diffusion:
         _check(0 <= self.ema_decay < 1, "diffusion.ema_decay", "in [0, 1)", self.ema_decay)
         _check(self.head_gain > 0, "diffusion.head_gain", "positive", self.head_gain)
         _check(self.latent_clip >= 0, "diffusion.latent_clip", "non-negative", self.latent_clip)
+        _check(
+            0 <= self.condition_dropout < 1,
+            "diffusion.condition_dropout",
+            "in [0, 1)",
+            self.condition_dropout,
+        )
         for name in ("conditions", "covariates"):
             names = getattr(self, name)
             _check(len(set(names)) == len(names), f"diffusion.{name}", "free of repetitions", names)
@@ -246,6 +255,8 @@ class Sampling:
     """Ancestral sampling over every step (`ddpm`), or a deterministic solver: DDIM, or DPM-Solver++ (2M)."""
     n_steps: int = 20
     """Steps of the sampler (`ddpm` takes all of the schedule's)."""
+    guidance: float = 1.0
+    """Strength of the conditions and covariates (classifier-free guidance); 1: as trained, 0: without them."""
     seed: int = 0
     """Seed; trial i of a seed is the same whoever samples it."""
 
@@ -258,6 +269,12 @@ class Sampling:
             self.sampler,
         )
         _check(self.n_steps >= 1, "sampling.n_steps", "at least 1", self.n_steps)
+        _check(
+            0 <= self.guidance < math.inf,
+            "sampling.guidance",
+            "finite and non-negative",
+            self.guidance,
+        )
         _check_seed("sampling.seed", self.seed)
 
 
@@ -308,6 +325,15 @@ class Experiment:
 
     def __post_init__(self) -> None:
         _check_seed("seed", self.seed)
+        d = self.diffusion
+        named = [*d.covariates, *(name for name in d.conditions if name != "length")]
+        # Told before hours of training, not after them.
+        _check(
+            self.sampling.guidance == 1 or (d.condition_dropout > 0 and len(named) > 0),
+            "sampling.guidance",
+            "1 without diffusion.condition_dropout and a condition or covariate besides length",
+            self.sampling.guidance,
+        )
 
 
 # ---------------------------------------------------------------------------------------------
@@ -355,16 +381,26 @@ def reach() -> Experiment:
 
 
 def reach_angle() -> Experiment:
-    """Monkey reaches given the reach angle, as the condition `angle` = (cos, sin)."""
+    """Monkey reaches given the reach angle, as the condition `angle` = (cos, sin).
+
+    The paper drops no conditions; here a tenth is, so that samples can be guided.
+    """
     base = reach()
-    diffusion = replace(base.diffusion, smooth_l1_beta=0.05, conditions=("angle",))
+    diffusion = replace(
+        base.diffusion, smooth_l1_beta=0.05, conditions=("angle",), condition_dropout=0.1
+    )
     return replace(base, name="reach_angle", diffusion=diffusion)
 
 
 def reach_velocity() -> Experiment:
-    """Monkey reaches given the hand velocity, as the per-bin covariate `velocity`."""
+    """Monkey reaches given the hand velocity, as the per-bin covariate `velocity`.
+
+    The paper drops no covariates; here a tenth is, so that samples can be guided.
+    """
     base = reach()
-    diffusion = replace(base.diffusion, smooth_l1_beta=0.05, covariates=("velocity",))
+    diffusion = replace(
+        base.diffusion, smooth_l1_beta=0.05, covariates=("velocity",), condition_dropout=0.1
+    )
     return replace(base, name="reach_velocity", diffusion=diffusion)
 
 
@@ -410,19 +446,20 @@ def reach_small() -> Experiment:
 
 
 def reach_angle_small() -> Experiment:
-    """Reaches given the angle, in half an hour on two CPU cores."""
+    """Reaches given the angle, a tenth of them dropped, in half an hour on two CPU cores."""
     base = reach_small()
-    return replace(
-        base,
-        name="reach_angle_small",
-        diffusion=replace(base.diffusion, smooth_l1_beta=0.05, conditions=("angle",)),
+    diffusion = replace(
+        base.diffusion, smooth_l1_beta=0.05, conditions=("angle",), condition_dropout=0.1
     )
+    return replace(base, name="reach_angle_small", diffusion=diffusion)
 
 
 def reach_velocity_small() -> Experiment:
-    """Reaches given the hand velocity, in half an hour on two CPU cores."""
+    """Reaches given the hand velocity, a tenth of them dropped, in half an hour on two CPU cores."""
     base = reach_small()
-    diffusion = replace(base.diffusion, smooth_l1_beta=0.05, covariates=("velocity",))
+    diffusion = replace(
+        base.diffusion, smooth_l1_beta=0.05, covariates=("velocity",), condition_dropout=0.1
+    )
     return replace(base, name="reach_velocity_small", diffusion=diffusion)
 
 

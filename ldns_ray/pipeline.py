@@ -262,7 +262,7 @@ class Pipeline:
         n = s.n_trials or self.card.splits["train"]["n_trials"]
         provenance = {"model": self.fingerprints["observation"], "sampling": to_dict(s)}
         card = self._on_device(
-            functools.partial(sample_dataset, sampler=s.sampler, n_steps=s.n_steps, seed=s.seed, provenance=provenance),
+            functools.partial(sample_dataset, sampler=s.sampler, n_steps=s.n_steps, seed=s.seed, guidance=s.guidance, provenance=provenance),
             self.model_uri, self.samples_uri, n,
         )  # fmt: skip
         return {

@@ -135,6 +135,7 @@ def sample_dataset(
     sampler: str,
     n_steps: int,
     seed: int,
+    guidance: float = 1.0,
     n_bins: int | Sequence[int] | None = None,
     condition: Mapping[str, np.ndarray] | None = None,
     covariates: Mapping[str, Sequence[np.ndarray]] | None = None,
@@ -154,7 +155,7 @@ def sample_dataset(
             block = model.sample(
                 stop - start, n_bins=lengths, condition=rows(condition, start, stop),
                 covariates=rows(covariates, start, stop), sampler=sampler, n_steps=n_steps,
-                seed=seed, first_trial=start,
+                guidance=guidance, seed=seed, first_trial=start,
             )  # fmt: skip
             for i in range(stop - start):
                 yield Trial(

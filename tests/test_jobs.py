@@ -225,6 +225,8 @@ def test_models_that_are_none_are_refused(refuses, trained, tmp_path):
         (["--lengths", "long"], "--lengths must be whole numbers, got 'long'"),
         (["--lengths", "30,0"], "at least 1"),
         (["--sampler", "euler"], "ddpm, ddim or dpmpp_2m"),
+        (["--guidance", "2"], "could be dropped (it has: length), got 2.0"),
+        (["--guidance", "nan"], "guidance must be finite and non-negative, got nan"),
         (["--n-steps", "0"], "n_steps must be at least 1"),
         (["--seed", "-1"], "seed must be in"),
     ],

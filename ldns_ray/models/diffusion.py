@@ -72,12 +72,6 @@ def estimate_clean(
     return clean_BTD if bound_D is None else clean_BTD.clamp(-bound_D, bound_D)
 
 
-def guide(eps_BTD: Tensor, eps_null_BTD: Tensor, guidance: float) -> Tensor:
-    """Classifier-free guidance: from the noise predicted without the conditions towards, at a strength above
-    1 beyond, the noise predicted with them (Ho & Salimans 2022, eq. 6, with guidance = 1 + w)."""
-    return eps_null_BTD + guidance * (eps_BTD - eps_null_BTD)
-
-
 def ddpm(
     predict_noise: PredictNoise,
     schedule: Schedule,

@@ -17,6 +17,7 @@ from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.conditioning import LENGTH, Conditioning
 from ldns_ray.models.denoiser import Denoiser, Kernels
 from ldns_ray.models.diffusion import Sampler, linear_schedule, sampler_named
+from ldns_ray.models.guidance import check_guidance, noise_predictor
 from ldns_ray.models.observation import (
     CONDITION_DRAW,
     LATENT_NOISE,
@@ -153,10 +154,13 @@ class LDNS:
                 with the length, if not given.
             covariates: by name, n arrays (T_i, K); drawn likewise.
             sampler: `ddpm` (every step of the schedule), `ddim` or `dpmpp_2m` in `n_steps` steps.
-            guidance: 1; other strengths need a model trained with dropped conditions.
+            guidance: strength of the conditions and covariates: 1 as trained, more to exaggerate them, 0 to
+                leave them out (Ho & Salimans 2022). Other than 1, it needs a model trained with
+                `diffusion.condition_dropout`, and twice the time.
             seed, first_trial: trial `first_trial + i` of a seed is drawn from its own random numbers.
 
-        Raises ValueError for unknown, missing or wrongly sized conditions and covariates.
+        Raises ValueError for unknown, missing or wrongly sized conditions and covariates, and for a guidance
+        that the model was not trained for.
         """
         if n < 0:
             raise ValueError(f"n must be non-negative, got {n}.")
@@ -166,10 +170,7 @@ class LDNS:
         for name, value in (("seed", seed), ("first_trial", first_trial)):
             if not 0 <= value < 2**48:
                 raise ValueError(f"{name} must be in [0, 2^48), got {value}.")
-        if guidance != 1.0:
-            raise ValueError(
-                f"guidance must be 1: this model was not trained with dropped conditions, got {guidance}."
-            )
+        check_guidance(guidance, self.denoiser, self.conditioning)
         lengths, conditions, traces = self._requests(
             n, n_bins, condition, covariates, seed, first_trial
         )
@@ -181,7 +182,7 @@ class LDNS:
             block = slice(start, stop)
             latents = self._sample_latents(
                 lengths[block], {k: v[block] for k, v in conditions.items()},
-                {k: v[block] for k, v in traces.items()}, draw_latents, n_steps, seed, first_trial + start, kernels,
+                {k: v[block] for k, v in traces.items()}, draw_latents, n_steps, guidance, seed, first_trial + start, kernels,
             )  # fmt: skip
             rates = self.decode(latents)
             out.spikes.extend(self.observe(rates, seed=seed, first_trial=first_trial + start))
@@ -192,7 +193,7 @@ class LDNS:
 
     def _sample_latents(
         self, lengths: np.ndarray, conditions: dict[str, np.ndarray], covariates: dict[str, list[np.ndarray]],
-        draw_latents: Sampler, n_steps: int, seed: int, first_trial: int, kernels: dict[int, Kernels],
+        draw_latents: Sampler, n_steps: int, guidance: float, seed: int, first_trial: int, kernels: dict[int, Kernels],
     ) -> list[np.ndarray]:  # fmt: skip
         longest, n_latents = int(lengths.max()), len(self.latent_mean_D)
         generators = [
@@ -209,19 +210,23 @@ class LDNS:
         if (lengths != longest).any():
             mask_BT = torch.from_numpy(np.arange(longest) < lengths[:, None]).to(self.device)
         given = {k: torch.tensor(v, device=self.device) for k, v in conditions.items()}
-        condition_BC = self.conditioning.condition(torch.from_numpy(lengths).to(self.device), given)
+        # The network cannot follow lengths that it was never told: to it, longer trials are as long as the
+        # longest in training, shorter ones as short as the shortest.
+        n_trained = int(self.training.n_bins_S.max())
+        told_B = lengths.clip(self.training.n_bins_S.min(), n_trained)
+        condition_BC = self.conditioning.condition(torch.from_numpy(told_B).to(self.device), given)
         covariates_BTK = self.conditioning.covariate(
             {k: self._pad(v)[0] for k, v in covariates.items()}
         )
         if longest not in kernels:
             kernels.clear()
-            kernels[longest] = self.denoiser.kernels(longest)
+            kernels[longest] = self.denoiser.kernels(longest, n_trained)
 
-        def predict_noise(z_BTD: Tensor, t_B: Tensor) -> Tensor:
-            return self.denoiser(
-                z_BTD, t_B, covariates_BTK, condition_BC, mask_BT, kernels[longest]
-            )
-
+        predict_noise = noise_predictor(
+            self.denoiser, self.conditioning, guidance, condition_BC=condition_BC,
+            covariates_BTK=covariates_BTK, mask_BT=mask_BT, kernels=kernels[longest],
+            n_trained=n_trained if longest > n_trained else None,
+        )  # fmt: skip
         bound_D = None
         if self.latent_bound_D is not None:
             bound_D = torch.tensor(self.latent_bound_D, dtype=torch.float32, device=self.device)

@@ -17,9 +17,10 @@ from ldns_ray.models.observation import SpikeHistory
 
 N_UNITS, N_LATENTS = 5, 3
 TRAINING_BINS = (12, 30, 25, 18)
+SCHEDULE = {"n_steps": 50, "beta_start": 1e-3, "beta_end": 0.3}
 
 
-def model(conditions=(), covariates=(), history=False, seed=0):
+def model(conditions=(), covariates=(), history=False, droppable=False, level=None, seed=0):
     """An LDNS of random weights, away from their initialisation."""
     rng = np.random.default_rng(seed)
     n_bins_S = np.array(TRAINING_BINS)
@@ -44,6 +45,8 @@ def model(conditions=(), covariates=(), history=False, seed=0):
         "n_blocks": 2,
         "n_conditions": conditioning.n_conditions,
         "n_covariates": conditioning.n_covariates,
+        "droppable": droppable,
+        "level": level,
     }
     torch.manual_seed(seed)
     networks = Autoencoder(**autoencoder), Denoiser(**denoiser)
@@ -64,7 +67,7 @@ def model(conditions=(), covariates=(), history=False, seed=0):
         autoencoder,
         networks[1],
         denoiser,
-        Noise(50, 1e-3, 0.3),
+        Noise(**SCHEDULE),
         rng.normal(size=N_LATENTS).astype(np.float32),
         rng.uniform(0.5, 2, N_LATENTS).astype(np.float32),
         conditioning,
@@ -88,7 +91,14 @@ VARIANTS = {
         "covariates": ("velocity",),
         "history": True,
     },
+    "guided": {
+        "conditions": ("speed", "length", "angle"),
+        "covariates": ("velocity",),
+        "history": True,
+        "droppable": True,
+    },
 }
+GUIDANCE = {"guided": 1.7}
 variants = pytest.mark.parametrize("variant", VARIANTS)
 
 
@@ -249,15 +259,54 @@ def test_whole_blocks_are_exact():
             np.testing.assert_array_equal(a, b)
 
 
+def assert_same_latents(a, b):
+    """To 1e-5 of the largest: random networks make latents of a hundred standard deviations."""
+    np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * max(1, np.abs(b).max()))
+
+
 @variants
-def test_ragged_lengths_equal_each_length_alone(variant):
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_ragged_lengths_equal_each_length_alone(variant, sampler):
     ldns = model(**VARIANTS[variant])
-    whole = ldns.sample(8, n_steps=5, seed=2)
+    settings = {"n_steps": 5, "sampler": sampler, "guidance": GUIDANCE.get(variant, 1.0), "seed": 2}
+    whole = ldns.sample(8, **settings)
     assert len({len(z) for z in whole.latents}) > 1
     for i, z in enumerate(whole.latents):
-        alone = ldns.sample(1, n_steps=5, seed=2, first_trial=i)
-        np.testing.assert_allclose(alone.latents[0], z, rtol=1e-4, atol=1e-4)
+        alone = ldns.sample(1, **settings, first_trial=i)
+        assert_same_latents(alone.latents[0], z)
+        # Of random networks, exponentials of large numbers.
+        np.testing.assert_allclose(alone.rates[0], whole.rates[i], rtol=1e-3, atol=1e-5)
         assert whole.spikes[i].shape == (len(z), N_UNITS)
+
+
+@pytest.mark.parametrize("level", [None, SCHEDULE])
+def test_lengths_beyond_training_equal_each_length_alone(level):
+    ldns = model(conditions=("length",), level=level)
+    lengths = [100, 30, 5, 480]
+    whole = ldns.sample(4, n_bins=lengths, n_steps=5, seed=2)
+    for i, (z, length) in enumerate(zip(whole.latents, lengths, strict=True)):
+        alone = ldns.sample(1, n_bins=length, n_steps=5, seed=2, first_trial=i)
+        assert_same_latents(alone.latents[0], z)
+
+
+def test_guidance_of_one_is_no_guidance():
+    """Bit by bit, for a model that was trained to be guided."""
+    ldns = model(**VARIANTS["guided"])
+    plain = ldns.sample(6, n_steps=4, seed=1)
+    assert_same(plain, ldns.sample(6, n_steps=4, seed=1, guidance=1.0))
+    for guidance in (0.0, 2.0):
+        other = ldns.sample(6, n_steps=4, seed=1, guidance=guidance)
+        assert np.abs(other.latents[0] - plain.latents[0]).max() > 1e-3
+
+
+def test_without_guidance_conditions_do_not_matter():
+    ldns = model(conditions=("angle",), droppable=True)
+    a, b = (
+        ldns.sample(2, n_bins=9, condition={"angle": np.full((2, 2), x)}, n_steps=3, guidance=0)
+        for x in (-1.0, 2.0)
+    )
+    for x, y in zip(a.latents, b.latents, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5)
 
 
 def test_seeds_and_trials_differ():
