@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
+from ldns_ray.settings import check_seed, one_of
 from ldns_ray.settings import did_you_mean as did_you_mean
 from ldns_ray.settings import fingerprint as fingerprint
 from ldns_ray.settings import from_dict as from_dict
-from ldns_ray.settings import one_of
 from ldns_ray.settings import override as override
 from ldns_ray.settings import parse_overrides as parse_overrides
 from ldns_ray.settings import settings as settings
@@ -26,10 +26,6 @@ from ldns_ray.settings import to_dict as to_dict
 def _check(condition: bool, name: str, rule: str, value: object) -> None:
     if not condition:
         raise ValueError(f"{name} must be {rule}, got {value!r}.")
-
-
-def _check_seed(name: str, seed: int) -> None:
-    _check(0 <= seed < 2**48, name, "in [0, 2^48)", seed)
 
 
 SamplerName = Literal["ddpm", "ddim", "dpmpp_2m"]
@@ -60,7 +56,7 @@ class Dataset:
             "lorenz or speech",
             self.simulator,
         )
-        _check_seed("dataset.seed", self.seed)
+        check_seed("dataset.seed", self.seed)
         if self.simulator:
             _check(self.n_trials >= 10, "dataset.n_trials", "at least 10", self.n_trials)
             _check(self.n_units >= 1, "dataset.n_units", "at least 1", self.n_units)
@@ -275,7 +271,7 @@ class Sampling:
             "finite and non-negative",
             self.guidance,
         )
-        _check_seed("sampling.seed", self.seed)
+        check_seed("sampling.seed", self.seed)
 
 
 @dataclass(frozen=True)
@@ -299,7 +295,7 @@ class Evaluation:
             self.split,
         )
         _check(self.n_splits >= 1, "evaluation.n_splits", "at least 1", self.n_splits)
-        _check_seed("evaluation.seed", self.seed)
+        check_seed("evaluation.seed", self.seed)
 
 
 @dataclass(frozen=True)
@@ -324,7 +320,7 @@ class Experiment:
     """Seed of training."""
 
     def __post_init__(self) -> None:
-        _check_seed("seed", self.seed)
+        check_seed("seed", self.seed)
         d = self.diffusion
         named = [*d.covariates, *(name for name in d.conditions if name != "length")]
         # Told before hours of training, not after them.
