@@ -106,7 +106,7 @@ def sample_dataset(
     n_steps: int,
     seed: int,
     guidance: float = 1.0,
-    n_bins: int | Sequence[int] | None = None,
+    n_bins: int | Sequence[int] | np.ndarray | None = None,
     condition: Mapping[str, np.ndarray] | None = None,
     covariates: Mapping[str, Sequence[np.ndarray]] | None = None,
     provenance: Mapping[str, Any] | None = None,
