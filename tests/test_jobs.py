@@ -21,39 +21,6 @@ JOBS = {m.__name__.rpartition(".")[2]: m for m in (describe, encode, evaluate, i
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture
-def job(monkeypatch, capsys):
-    """Runs a job in this process as its command would; returns exit status, stdout and stderr."""
-    monkeypatch.delenv("LDNS_DEBUG", raising=False)
-    monkeypatch.delenv("LDNS_ROOT", raising=False)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-    def run(name, *arguments):
-        monkeypatch.setattr(sys, "argv", [f"jobs/{name}.py", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.run(JOBS[name].main)
-        out, err = capsys.readouterr()
-        return ended.value.code, out, err
-
-    return run
-
-
-@pytest.fixture
-def refuses(job):
-    """Runs a job that must end with one line of error; returns the line without `error: `."""
-
-    def run(name, *arguments):
-        code, _, err = job(name, *arguments)
-        assert code == 2
-        assert err.startswith("error: ")
-        assert err.endswith("\n")
-        assert err.count("\n") == 1
-        return err.removeprefix("error: ").strip()
-
-    return run
-
-
 @pytest.fixture(scope="session")
 def other_units(tiny, tmp_path_factory):
     """A recording of nine units."""
