@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ldns_ray.cli import add_root, add_tracking, check_seed, default_root, run
+from ldns_ray.cli import add_root, add_tracking, default_root, run
 from ldns_ray.config import fingerprint
 from ldns_ray.data.shards import load_trialset, read_card
 from ldns_ray.evaluation import plots
@@ -17,6 +17,7 @@ from ldns_ray.evaluation.comparison import (
     sample_baseline,
     split_labels,
 )
+from ldns_ray.settings import check_seed
 from ldns_ray.tracking.runs import connect, default_uri
 
 
@@ -46,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     args = parser().parse_args(argv)
-    check_seed(args.seed)
+    check_seed("--seed", args.seed)
     card = read_card(args.real)
     cards = [read_card(uri) for uri in args.sampled]
     for uri, other in zip(args.sampled, cards, strict=True):

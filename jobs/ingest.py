@@ -9,9 +9,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ldns_ray.cli import check_seed, run
+from ldns_ray.cli import run
 from ldns_ray.data import shards, simulate
 from ldns_ray.data.ingest import AngleSpec, ArraySpec, npz_trials
+from ldns_ray.settings import check_seed
 
 EXAMPLES = """examples:
   128 simulated units driven by a Lorenz system, with true rates and latents:
@@ -94,7 +95,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str]) -> int:
     args = parser().parse_args(argv)
-    check_seed(args.seed)
+    check_seed("--seed", args.seed)
     uri = args.out.rstrip("/")
     covariate_units: dict[str, str] = {}
     condition_units: dict[str, str] = {}

@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from ldns_ray.cli import run
+from ldns_ray.data.conditions import TrialConditions, is_condition_file, read_conditions
 from ldns_ray.data.shards import load_trialset
 from ldns_ray.models.conditioning import LENGTH
 from ldns_ray.models.ldns import LDNS
@@ -21,8 +22,15 @@ EXAMPLES = """examples:
   100 trials of 300 bins:
     python jobs/sample.py MODEL --n 100 --lengths 300 --out data/sampled
 
+  100 trials that exaggerate their conditions:
+    python jobs/sample.py MODEL --n 100 --guidance 2 --out data/sampled
+
   one trial for each trial of a dataset, with that trial's length, conditions and covariates:
     python jobs/sample.py MODEL --conditions data/reach --split test --out data/sampled
+
+  ten trials of every line of a table, guided:
+    printf 'angle.0,angle.1,n_bins\\n1,0,140\\n0,1,140\\n' > angles.csv
+    python jobs/sample.py MODEL --conditions angles.csv --n 20 --guidance 2 --out data/sampled
 """
 
 
@@ -33,7 +41,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("model", help="model folder or URI, as printed by jobs/train.py")
     p.add_argument("--out", required=True, help="where to write the sampled dataset")
     p.add_argument(
-        "--n", type=int, default=0, help="trials (default: as many as the training split had)"
+        "--n",
+        type=int,
+        default=0,
+        help="trials (default: as many as --conditions has, or the training split had)",
     )
     p.add_argument(
         "--lengths",
@@ -41,16 +52,59 @@ def parser() -> argparse.ArgumentParser:
         help="bins of every trial, or a comma-separated list of lengths to cycle through",
     )
     p.add_argument(
-        "--conditions", help="dataset whose trials give lengths, conditions and covariates"
+        "--conditions",
+        metavar="DATASET|FILE",
+        help="what gives lengths, conditions and covariates: a dataset, a .npz file of arrays by name (conditions "
+        "(trials, entries), covariates (trials, bins, channels), or (all bins, channels) with an array n_bins), or a "
+        ".csv file of conditions with the columns angle.0,angle.1 (or a plain name), and n_bins",
     )
-    p.add_argument("--split", default="test", help="split of that dataset (default: test)")
+    p.add_argument("--split", help="split of that dataset (default: test)")
     p.add_argument(
-        "--sampler", default="dpmpp_2m", help="dpmpp_2m (fast) or ddpm (every diffusion step)"
+        "--sampler",
+        default="dpmpp_2m",
+        help="dpmpp_2m (default) or ddim (few steps), or ddpm (every diffusion step)",
     )
-    p.add_argument("--n-steps", type=int, default=20, help="steps of dpmpp_2m (default: 20)")
+    p.add_argument(
+        "--n-steps", type=int, default=20, help="steps of dpmpp_2m and ddim (default: 20)"
+    )
+    p.add_argument(
+        "--guidance", type=float, default=1.0,
+        help="strength of the conditions: 1 as trained (default), 2 to exaggerate them, 0 to leave them out; needs a "
+        "model trained with diffusion.condition_dropout",
+    )  # fmt: skip
     p.add_argument("--seed", type=int, default=0, help="same seed, same spikes (default: 0)")
     p.add_argument("--overwrite", action="store_true", help="replace a dataset that is there")
     return p
+
+
+def _asked(args: argparse.Namespace, model: LDNS) -> TrialConditions | None:
+    """What `--conditions` asks for."""
+    if not args.conditions:
+        return None
+    c = model.conditioning
+    conditions = {name: size for name, size in c.conditions.items() if name != LENGTH}
+    if is_condition_file(args.conditions):
+        if args.split is not None:
+            raise ValueError(
+                f"--split is for datasets; {args.conditions} is a file, whose trials are all taken."
+            )
+        return read_conditions(args.conditions, conditions=conditions, covariates=c.covariates)
+    names = [f"condition:{name}" for name in conditions]
+    names += [f"covariate:{name}" for name in c.covariates]
+    trials = load_trialset(args.conditions, args.split or "test", names)
+    covariates = {name: trials.covariates_list(name) for name in trials.covariates}
+    return TrialConditions(trials.n_bins_S, dict(trials.conditions), covariates)
+
+
+def _lengths(text: str, n: int) -> np.ndarray:
+    """`n` lengths, those of `text` over and over."""
+    try:
+        lengths = [int(word) for word in text.split(",")]
+    except ValueError:
+        raise ValueError(
+            f"--lengths must be whole numbers, got {text!r}. Example: 100,200"
+        ) from None
+    return np.resize(lengths, n)
 
 
 def main(argv: list[str]) -> int:
@@ -59,28 +113,21 @@ def main(argv: list[str]) -> int:
         raise ValueError(f"--n must be at least 1, or 0 for as many as in training, got {args.n}.")
     model = LDNS.load(args.model)
     n = args.n or len(model.training.n_bins_S)
-    n_bins: list[int] | None = None
-    condition, covariates = None, None
+    n_bins, condition, covariates = None, None, None
+    asked = _asked(args, model)
+    if asked is not None:
+        n = args.n or len(asked)
+        asked = asked.cycled(n)
+        n_bins, condition, covariates = asked.n_bins, asked.conditions, asked.covariates
     if args.lengths:
-        try:
-            lengths = [int(word) for word in args.lengths.split(",")]
-        except ValueError:
-            raise ValueError(
-                f"--lengths must be whole numbers, got {args.lengths!r}. Example: 100,200"
-            ) from None
-        n_bins = [lengths[i % len(lengths)] for i in range(n)]
-    if args.conditions:
-        names = [f"condition:{c}" for c in model.conditioning.conditions if c != LENGTH]
-        names += [f"covariate:{c}" for c in model.conditioning.covariates]
-        trials = load_trialset(args.conditions, args.split, names)
-        trials = trials.subset(np.arange(args.n or len(trials)) % len(trials))
-        n, condition = len(trials), dict(trials.conditions)
-        n_bins = n_bins or [int(t) for t in trials.n_bins_S]
-        covariates = {k: trials.covariates_list(k) for k in trials.covariates}
+        n_bins = _lengths(args.lengths, n)
     sample_dataset(
-        args.model, args.out, n, sampler=args.sampler, n_steps=args.n_steps, seed=args.seed, n_bins=n_bins,
-        condition=condition, covariates=covariates, overwrite=args.overwrite,
-        provenance={"model": args.model, "sampler": args.sampler, "n_steps": args.n_steps, "seed": args.seed},
+        args.model, args.out, n, sampler=args.sampler, n_steps=args.n_steps, seed=args.seed, guidance=args.guidance,
+        n_bins=n_bins, condition=condition, covariates=covariates, overwrite=args.overwrite,
+        provenance={
+            "model": args.model, "sampler": args.sampler, "n_steps": args.n_steps, "guidance": args.guidance,
+            "seed": args.seed,
+        },
     )  # fmt: skip
     print(f"{n} trials of {len(model.unit_names)} units.")
     print(f"Results: {args.out}")

@@ -10,10 +10,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ldns_ray.cli import add_root, add_tracking, check_seed, default_root, run
+from ldns_ray.cli import add_root, add_tracking, default_root, run
 from ldns_ray.config import experiment, parse_overrides
 from ldns_ray.evaluation.comparison import Row, format_rows
 from ldns_ray.pipeline import connect_ray, simulated_dataset
+from ldns_ray.settings import check_seed
 from ldns_ray.sweep import Sweep, format_result, run_sweep
 from ldns_ray.tracking.runs import connect, default_uri
 from search_spaces.speech import SPACE
@@ -69,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     args = parser().parse_intermixed_args(argv)
-    check_seed(args.seed)
+    check_seed("--seed", args.seed)
     e = experiment(args.experiment, **parse_overrides(args.overrides))
     root = default_root(args.root)
     tracking_uri = args.tracking_uri or default_uri(root)

@@ -41,13 +41,6 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
         sys.exit(130)
 
 
-def check_seed(seed: int) -> int:
-    """The seed, if it is one. Raises ValueError."""
-    if not 0 <= seed < 2**48:
-        raise ValueError(f"--seed must be in [0, 2^48), got {seed}.")
-    return seed
-
-
 def add_root(parser: argparse.ArgumentParser) -> None:
     """The option that says where everything is kept."""
     parser.add_argument(

@@ -8,10 +8,12 @@ The paper's hyper-parameters are those of Kapoor, Schulz et al., "Latent Diffusi
 Data", NeurIPS 2024 (arXiv 2407.08751).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from ldns_ray.settings import check_seed, one_of
 from ldns_ray.settings import did_you_mean as did_you_mean
 from ldns_ray.settings import fingerprint as fingerprint
 from ldns_ray.settings import from_dict as from_dict
@@ -26,8 +28,8 @@ def _check(condition: bool, name: str, rule: str, value: object) -> None:
         raise ValueError(f"{name} must be {rule}, got {value!r}.")
 
 
-def _check_seed(name: str, seed: int) -> None:
-    _check(0 <= seed < 2**48, name, "in [0, 2^48)", seed)
+SamplerName = Literal["ddpm", "ddim", "dpmpp_2m"]
+"""The samplers of `ldns_ray.models.diffusion.SAMPLERS`."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Dataset:
             "lorenz or speech",
             self.simulator,
         )
-        _check_seed("dataset.seed", self.seed)
+        check_seed("dataset.seed", self.seed)
         if self.simulator:
             _check(self.n_trials >= 10, "dataset.n_trials", "at least 10", self.n_trials)
             _check(self.n_units >= 1, "dataset.n_units", "at least 1", self.n_units)
@@ -184,6 +186,8 @@ class Diffusion:
     """Per-trial conditions to model; `length` is the log of the trial's bins, others are the dataset's own."""
     covariates: tuple[str, ...] = ()
     """Per-bin covariates of the dataset to condition on."""
+    condition_dropout: float = 0.0
+    """Probability that a training trial's conditions, but its length, and covariates are dropped; guidance needs some."""
     optimisation: Optimisation = Optimisation(epochs=1000, warmup_epochs=50, clip_norm=1.0)
     """How it is trained."""
 
@@ -203,6 +207,12 @@ class Diffusion:
         _check(0 <= self.ema_decay < 1, "diffusion.ema_decay", "in [0, 1)", self.ema_decay)
         _check(self.head_gain > 0, "diffusion.head_gain", "positive", self.head_gain)
         _check(self.latent_clip >= 0, "diffusion.latent_clip", "non-negative", self.latent_clip)
+        _check(
+            0 <= self.condition_dropout < 1,
+            "diffusion.condition_dropout",
+            "in [0, 1)",
+            self.condition_dropout,
+        )
         for name in ("conditions", "covariates"):
             names = getattr(self, name)
             _check(len(set(names)) == len(names), f"diffusion.{name}", "free of repetitions", names)
@@ -237,23 +247,31 @@ class Sampling:
 
     n_trials: int = 0
     """Trials to sample; 0: as many as the training split has."""
-    sampler: Literal["ddpm", "dpmpp_2m"] = "dpmpp_2m"
-    """Ancestral sampling over every step, or DPM-Solver++ (2M)."""
+    sampler: SamplerName = "dpmpp_2m"
+    """Ancestral sampling over every step (`ddpm`), or a deterministic solver: DDIM, or DPM-Solver++ (2M)."""
     n_steps: int = 20
     """Steps of the sampler (`ddpm` takes all of the schedule's)."""
+    guidance: float = 1.0
+    """Strength of the conditions and covariates (classifier-free guidance); 1: as trained, 0: without them."""
     seed: int = 0
     """Seed; trial i of a seed is the same whoever samples it."""
 
     def __post_init__(self) -> None:
         _check(self.n_trials >= 0, "sampling.n_trials", "non-negative", self.n_trials)
         _check(
-            self.sampler in ("ddpm", "dpmpp_2m"),
+            self.sampler in get_args(SamplerName),
             "sampling.sampler",
-            "ddpm or dpmpp_2m",
+            one_of(get_args(SamplerName)),
             self.sampler,
         )
         _check(self.n_steps >= 1, "sampling.n_steps", "at least 1", self.n_steps)
-        _check_seed("sampling.seed", self.seed)
+        _check(
+            0 <= self.guidance < math.inf,
+            "sampling.guidance",
+            "finite and non-negative",
+            self.guidance,
+        )
+        check_seed("sampling.seed", self.seed)
 
 
 @dataclass(frozen=True)
@@ -277,7 +295,7 @@ class Evaluation:
             self.split,
         )
         _check(self.n_splits >= 1, "evaluation.n_splits", "at least 1", self.n_splits)
-        _check_seed("evaluation.seed", self.seed)
+        check_seed("evaluation.seed", self.seed)
 
 
 @dataclass(frozen=True)
@@ -302,7 +320,16 @@ class Experiment:
     """Seed of training."""
 
     def __post_init__(self) -> None:
-        _check_seed("seed", self.seed)
+        check_seed("seed", self.seed)
+        d = self.diffusion
+        named = [*d.covariates, *(name for name in d.conditions if name != "length")]
+        # Told before hours of training, not after them.
+        _check(
+            self.sampling.guidance == 1 or (d.condition_dropout > 0 and len(named) > 0),
+            "sampling.guidance",
+            "1 without diffusion.condition_dropout and a condition or covariate besides length",
+            self.sampling.guidance,
+        )
 
 
 # ---------------------------------------------------------------------------------------------
@@ -350,16 +377,26 @@ def reach() -> Experiment:
 
 
 def reach_angle() -> Experiment:
-    """Monkey reaches given the reach angle, as the condition `angle` = (cos, sin)."""
+    """Monkey reaches given the reach angle, as the condition `angle` = (cos, sin).
+
+    The paper drops no conditions; here a tenth is, so that samples can be guided.
+    """
     base = reach()
-    diffusion = replace(base.diffusion, smooth_l1_beta=0.05, conditions=("angle",))
+    diffusion = replace(
+        base.diffusion, smooth_l1_beta=0.05, conditions=("angle",), condition_dropout=0.1
+    )
     return replace(base, name="reach_angle", diffusion=diffusion)
 
 
 def reach_velocity() -> Experiment:
-    """Monkey reaches given the hand velocity, as the per-bin covariate `velocity`."""
+    """Monkey reaches given the hand velocity, as the per-bin covariate `velocity`.
+
+    The paper drops no covariates; here a tenth is, so that samples can be guided.
+    """
     base = reach()
-    diffusion = replace(base.diffusion, smooth_l1_beta=0.05, covariates=("velocity",))
+    diffusion = replace(
+        base.diffusion, smooth_l1_beta=0.05, covariates=("velocity",), condition_dropout=0.1
+    )
     return replace(base, name="reach_velocity", diffusion=diffusion)
 
 
@@ -405,19 +442,20 @@ def reach_small() -> Experiment:
 
 
 def reach_angle_small() -> Experiment:
-    """Reaches given the angle, in half an hour on two CPU cores."""
+    """Reaches given the angle, a tenth of them dropped, in half an hour on two CPU cores."""
     base = reach_small()
-    return replace(
-        base,
-        name="reach_angle_small",
-        diffusion=replace(base.diffusion, smooth_l1_beta=0.05, conditions=("angle",)),
+    diffusion = replace(
+        base.diffusion, smooth_l1_beta=0.05, conditions=("angle",), condition_dropout=0.1
     )
+    return replace(base, name="reach_angle_small", diffusion=diffusion)
 
 
 def reach_velocity_small() -> Experiment:
-    """Reaches given the hand velocity, in half an hour on two CPU cores."""
+    """Reaches given the hand velocity, a tenth of them dropped, in half an hour on two CPU cores."""
     base = reach_small()
-    diffusion = replace(base.diffusion, smooth_l1_beta=0.05, covariates=("velocity",))
+    diffusion = replace(
+        base.diffusion, smooth_l1_beta=0.05, covariates=("velocity",), condition_dropout=0.1
+    )
     return replace(base, name="reach_velocity_small", diffusion=diffusion)
 
 

@@ -44,7 +44,8 @@ from ldns_ray.evaluation.comparison import (
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.conditioning import LENGTH, Conditioning
 from ldns_ray.models.denoiser import Denoiser
-from ldns_ray.models.ldns import LDNS, Noise, TrainingDraws
+from ldns_ray.models.ldns import LDNS, Noise
+from ldns_ray.models.requests import TrainingDraws
 from ldns_ray.revision import commit
 from ldns_ray.stages import best_device, encode_dataset, fit_observation, sample_dataset
 from ldns_ray.training.distributed import train_on_workers
@@ -262,7 +263,7 @@ class Pipeline:
         n = s.n_trials or self.card.splits["train"]["n_trials"]
         provenance = {"model": self.fingerprints["observation"], "sampling": to_dict(s)}
         card = self._on_device(
-            functools.partial(sample_dataset, sampler=s.sampler, n_steps=s.n_steps, seed=s.seed, provenance=provenance),
+            functools.partial(sample_dataset, sampler=s.sampler, n_steps=s.n_steps, seed=s.seed, guidance=s.guidance, provenance=provenance),
             self.model_uri, self.samples_uri, n,
         )  # fmt: skip
         return {

@@ -14,46 +14,14 @@ from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.schema import Card, Trial
 from ldns_ray.data.shards import load_trialset, read_card, trials_of, write_dataset
 from ldns_ray.models.autoencoder import Autoencoder
-from ldns_ray.models.ldns import BLOCK, LDNS
+from ldns_ray.models.blocks import BLOCK, decode, encode
+from ldns_ray.models.ldns import LDNS
 from ldns_ray.models.observation import SpikeHistory, fit_spike_history
 
 
 def best_device() -> torch.device:
     """The GPU, if this process has one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-@torch.no_grad()
-def encode_trials(model: Autoencoder, trials: TrialSet) -> np.ndarray:
-    """Latents (all bins, D) of all trials, without dropout."""
-    model = model.to(best_device()).eval()
-    device = next(model.parameters()).device
-    parts = []
-    for start in range(0, len(trials), BLOCK):
-        batch = trials.batch(np.arange(start, min(start + BLOCK, len(trials)))).to(device)
-        z_BTD = model.encode(batch.spikes_BTN, batch.mask_BT)
-        parts.append(
-            (z_BTD.flatten(0, 1) if batch.mask_BT is None else z_BTD[batch.mask_BT]).cpu().numpy()
-        )
-    return np.concatenate(parts)
-
-
-@torch.no_grad()
-def decode_trials(model: Autoencoder, trials: TrialSet) -> np.ndarray:
-    """Rates (all bins, N), in counts per bin, of the latents of all trials."""
-    model = model.to(best_device()).eval()
-    device = next(model.parameters()).device
-    parts = []
-    for start in range(0, len(trials), BLOCK):
-        batch = trials.batch(np.arange(start, min(start + BLOCK, len(trials)))).to(device)
-        assert batch.latents_BTD is not None
-        rates_BTN = model.decode(batch.latents_BTD, batch.mask_BT)
-        parts.append(
-            (rates_BTN.flatten(0, 1) if batch.mask_BT is None else rates_BTN[batch.mask_BT])
-            .cpu()
-            .numpy()
-        )
-    return np.concatenate(parts)
 
 
 def encode_dataset(
@@ -76,12 +44,14 @@ def encode_dataset(
         raise ValueError(
             f"{data_uri} has {card.n_units} units, the model was trained on {model.n_units}."
         )
+    model = model.to(best_device()).eval()
     encoded: dict[str, TrialSet] = {}
     for split in card.splits:
         trials = dataclasses.replace(load_trialset(data_uri, split), rates=None)
-        trials = dataclasses.replace(trials, latents=encode_trials(model, trials))
+        latents = encode(model, trials.spikes_list())
+        trials = dataclasses.replace(trials, latents=np.concatenate(latents))
         if rates:
-            trials = dataclasses.replace(trials, rates=decode_trials(model, trials))
+            trials = dataclasses.replace(trials, rates=np.concatenate(decode(model, latents)))
         encoded[split] = trials
     statistics = encoded.get("train") or next(iter(encoded.values()))
 
@@ -121,10 +91,10 @@ def fit_observation(
     model: LDNS, trials: TrialSet, history_bins: int, count_cap: int
 ) -> SpikeHistory:
     """The spike-history model of training trials that carry their latents."""
-    rates = decode_trials(model.autoencoder, trials)
+    rates = model.to(best_device()).decode(trials.latents_list())
     return fit_spike_history(
-        trials.spikes_list(), trials.per_trial(rates), n_history=history_bins, count_cap=count_cap
-    )  # fmt: skip
+        trials.spikes_list(), rates, n_history=history_bins, count_cap=count_cap
+    )
 
 
 def sample_dataset(
@@ -135,7 +105,8 @@ def sample_dataset(
     sampler: str,
     n_steps: int,
     seed: int,
-    n_bins: int | Sequence[int] | None = None,
+    guidance: float = 1.0,
+    n_bins: int | Sequence[int] | np.ndarray | None = None,
     condition: Mapping[str, np.ndarray] | None = None,
     covariates: Mapping[str, Sequence[np.ndarray]] | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -143,18 +114,16 @@ def sample_dataset(
 ) -> Card:
     """Sample `n` trials from the model at `model_uri` into a dataset: spikes, rates, latents, conditions."""
     model = LDNS.load(model_uri).to(best_device())
-
-    def rows(values: Any, start: int, stop: int) -> Any:
-        return {k: v[start:stop] for k, v in values.items()} if values else None
+    # All at once, so that what is wrong with a late trial is told before the first is sampled.
+    requests = model.requests(n, n_bins, condition, covariates, seed=seed)
 
     def all_trials() -> Iterator[Trial]:
         for start in range(0, n, BLOCK):
             stop = min(start + BLOCK, n)
-            lengths = n_bins if n_bins is None or isinstance(n_bins, int) else n_bins[start:stop]
+            asked = requests.rows(start, stop)
             block = model.sample(
-                stop - start, n_bins=lengths, condition=rows(condition, start, stop),
-                covariates=rows(covariates, start, stop), sampler=sampler, n_steps=n_steps,
-                seed=seed, first_trial=start,
+                stop - start, n_bins=asked.n_bins, condition=asked.conditions, covariates=asked.covariates, sampler=sampler, n_steps=n_steps,
+                guidance=guidance, seed=seed, first_trial=start,
             )  # fmt: skip
             for i in range(stop - start):
                 yield Trial(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -112,3 +114,38 @@ def trained(tiny: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Pipel
 def tracking_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tracking store, shared, since making one takes seconds. Runs are told apart by experiment and key."""
     return f"sqlite:///{tmp_path_factory.mktemp('tracking') / 'mlflow.db'}"
+
+
+@pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Runs a job in this process as its command would; returns exit status, stdout and stderr."""
+    from ldns_ray import cli
+
+    monkeypatch.delenv("LDNS_DEBUG", raising=False)
+    monkeypatch.delenv("LDNS_ROOT", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def run(name: str, *arguments: object) -> tuple[Any, str, str]:
+        monkeypatch.setattr(sys, "argv", [f"jobs/{name}.py", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.run(importlib.import_module(f"jobs.{name}").main)
+        out, err = capsys.readouterr()
+        return ended.value.code, out, err
+
+    return run
+
+
+@pytest.fixture
+def refuses(job: Callable[..., Any]) -> Callable[..., str]:
+    """Runs a job that must end with one line of error; returns the line without `error: `."""
+
+    def run(name: str, *arguments: object) -> str:
+        code, _, err = job(name, *arguments)
+        assert code == 2
+        assert err.startswith("error: ")
+        assert err.endswith("\n")
+        assert err.count("\n") == 1
+        return err.removeprefix("error: ").strip()
+
+    return run

@@ -2,10 +2,10 @@
 
 import dataclasses
 import json
+import math
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -234,6 +234,9 @@ RANGES = [
     (Diffusion, {"ema_decay": 1.0}, r"diffusion.ema_decay must be in \[0, 1\)"),
     (Diffusion, {"head_gain": 0}, "diffusion.head_gain must be positive"),
     (Diffusion, {"latent_clip": -1}, "diffusion.latent_clip must be non-negative"),
+    (Diffusion, {"condition_dropout": -0.1}, r"diffusion.condition_dropout must be in \[0, 1\), got -0.1"),
+    (Diffusion, {"condition_dropout": 1.0}, r"diffusion.condition_dropout must be in \[0, 1\), got 1.0"),
+    (Diffusion, {"condition_dropout": math.nan}, "diffusion.condition_dropout must be"),
     (Diffusion, {"conditions": ("a", "a")}, "diffusion.conditions must be free of repetitions"),
     (Diffusion, {"covariates": ("a", "a")}, "diffusion.covariates must be free of repetitions"),
     (Observation, {"kind": "gaussian"}, "observation.kind must be poisson or spike_history"),
@@ -241,7 +244,10 @@ RANGES = [
     (Observation, {"count_cap": 0}, r"observation.count_cap must be in \[1, 255\], got 0"),
     (Observation, {"count_cap": 256}, r"observation.count_cap must be in \[1, 255\], got 256"),
     (Sampling, {"n_trials": -1}, "sampling.n_trials must be non-negative"),
-    (Sampling, {"sampler": "euler"}, "sampling.sampler must be ddpm or dpmpp_2m, got 'euler'"),
+    (Sampling, {"sampler": "euler"}, "sampling.sampler must be ddpm, ddim or dpmpp_2m, got 'euler'"),
+    (Sampling, {"guidance": -1.0}, "sampling.guidance must be finite and non-negative, got -1.0"),
+    (Sampling, {"guidance": math.inf}, "sampling.guidance must be finite"),
+    (Sampling, {"guidance": math.nan}, "sampling.guidance must be finite"),
     (Sampling, {"n_steps": 0}, "sampling.n_steps must be at least 1"),
     (Sampling, {"seed": -1}, r"sampling.seed must be in \[0, 2\^48\)"),
     (Evaluation, {"split": "all"}, "evaluation.split must be train, val or test, got 'all'"),
@@ -258,6 +264,33 @@ RANGES = [
 def test_ranges(kind, values, message):
     with pytest.raises(ValueError, match=message):
         kind(**values)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"diffusion.condition_dropout": 0.1},
+        {"diffusion.condition_dropout": 0.1, "diffusion.conditions": "length"},
+        {"diffusion.conditions": "angle"},
+    ],
+    ids=str,
+)
+def test_guidance_needs_dropped_conditions(changes):
+    with pytest.raises(
+        ValueError,
+        match=r"sampling.guidance must be 1 without diffusion.condition_dropout .*got 2.0",
+    ):
+        experiment("speech", **{"diffusion.conditions": "", "sampling.guidance": 2, **changes})
+    experiment("speech", **{"diffusion.conditions": "", **changes})
+
+
+@pytest.mark.parametrize("name", ["reach_angle", "reach_velocity"])
+def test_conditional_experiments_can_be_guided(name):
+    for variant in (name, f"{name}_small"):
+        assert experiment(variant).diffusion.condition_dropout == 0.1
+        assert experiment(variant, **{"sampling.guidance": 2}).sampling.guidance == 2
+    assert experiment("reach").diffusion.condition_dropout == 0
 
 
 def test_configs_are_frozen():
@@ -320,7 +353,9 @@ def changed(value):
 
 
 def test_every_setting_changes_the_fingerprint():
-    base = replace(experiment("lorenz_small"), name="base")
+    # With what guidance needs.
+    needed = {"diffusion.conditions": "angle", "diffusion.condition_dropout": 0.1}
+    base = override(experiment("lorenz_small"), {"name": "base", **needed})
     prints = {fingerprint(base)}
     flat = settings(base)
     for name, value in flat.items():

@@ -21,39 +21,6 @@ JOBS = {m.__name__.rpartition(".")[2]: m for m in (describe, encode, evaluate, i
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture
-def job(monkeypatch, capsys):
-    """Runs a job in this process as its command would; returns exit status, stdout and stderr."""
-    monkeypatch.delenv("LDNS_DEBUG", raising=False)
-    monkeypatch.delenv("LDNS_ROOT", raising=False)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-    def run(name, *arguments):
-        monkeypatch.setattr(sys, "argv", [f"jobs/{name}.py", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.run(JOBS[name].main)
-        out, err = capsys.readouterr()
-        return ended.value.code, out, err
-
-    return run
-
-
-@pytest.fixture
-def refuses(job):
-    """Runs a job that must end with one line of error; returns the line without `error: `."""
-
-    def run(name, *arguments):
-        code, _, err = job(name, *arguments)
-        assert code == 2
-        assert err.startswith("error: ")
-        assert err.endswith("\n")
-        assert err.count("\n") == 1
-        return err.removeprefix("error: ").strip()
-
-    return run
-
-
 @pytest.fixture(scope="session")
 def other_units(tiny, tmp_path_factory):
     """A recording of nine units."""
@@ -224,7 +191,9 @@ def test_models_that_are_none_are_refused(refuses, trained, tmp_path):
         (["--n", "-3"], "--n must be at least 1, or 0"),
         (["--lengths", "long"], "--lengths must be whole numbers, got 'long'"),
         (["--lengths", "30,0"], "at least 1"),
-        (["--sampler", "euler"], "ddpm or dpmpp_2m"),
+        (["--sampler", "euler"], "ddpm, ddim or dpmpp_2m"),
+        (["--guidance", "2"], "could be dropped (it has: length), got 2.0"),
+        (["--guidance", "nan"], "guidance must be finite and non-negative, got nan"),
         (["--n-steps", "0"], "n_steps must be at least 1"),
         (["--seed", "-1"], "seed must be in"),
     ],

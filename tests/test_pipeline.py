@@ -348,6 +348,21 @@ def tiny_reach(tiny, **changes):
     return override(small, changes)
 
 
+def test_guided_samples(tiny, tmp_path):
+    """The stage samples as its setting says, from a model that was trained for it."""
+    settings = {"diffusion.condition_dropout": 0.3, "sampling.guidance": 2, "sampling.n_trials": 5}
+    guided = Pipeline(tiny_reach(tiny, **settings), reaches(tmp_path), str(tmp_path / "root"))
+    guided.run("samples")
+    model = LDNS.load(guided.model_uri)
+    assert model.denoiser.null_E.any()
+    expected = model.sample(5, n_steps=4, seed=0, guidance=2.0)
+    for got, wanted in zip(
+        load_trialset(guided.samples_uri).latents_list(), expected.latents, strict=True
+    ):
+        np.testing.assert_array_equal(got, wanted)
+    assert np.abs(model.sample(5, n_steps=4, seed=0).latents[0] - expected.latents[0]).max() > 1e-4
+
+
 def test_conditions_covariates_and_spike_history(tiny, tmp_path):
     data = reaches(tmp_path)
     pipeline = Pipeline(tiny_reach(tiny), data, str(tmp_path / "root"))

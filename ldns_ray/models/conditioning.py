@@ -88,6 +88,29 @@ class Conditioning:
         )
         return (vector - mean) / std
 
+    @property
+    def droppable(self) -> bool:
+        """Whether there is anything but the length, which describes a trial's shape and is never dropped."""
+        return bool(self.covariates) or any(name != LENGTH for name in self.conditions)
+
+    def drop(
+        self, condition_BC: Tensor | None, covariates_BTK: Tensor | None, dropped_B: Tensor
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Standardised conditions and covariates, at their training mean, zero, where `dropped_B` is True.
+
+        The length stays. This is what classifier-free guidance trains and samples its unconditional half on
+        (Ho & Salimans 2022, Algorithm 1).
+        """
+        if condition_BC is not None:
+            kept_C = torch.tensor(
+                [name == LENGTH for name, size in self.conditions.items() for _ in range(size)],
+                device=condition_BC.device,
+            )
+            condition_BC = condition_BC.masked_fill(dropped_B[:, None] & ~kept_C, 0.0)
+        if covariates_BTK is not None:
+            covariates_BTK = covariates_BTK.masked_fill(dropped_B[:, None, None], 0.0)
+        return condition_BC, covariates_BTK
+
     def covariate(self, covariates: Mapping[str, Tensor]) -> Tensor | None:
         """The standardised covariates (B, T, K), or None where the model has none."""
         if not self.covariates:

@@ -72,6 +72,8 @@ class Denoiser(nn.Module):
         n_covariates: per-bin covariate channels K, concatenated to the latents.
         n_conditions: entries C of the per-trial condition vector, added to the time embedding.
         head_gain: factor on the output layer's initial weight and bias.
+        droppable: whether conditions and covariates can be left out: a learned embedding, zero at first, then
+            says so.
         level: the noise schedule (`n_steps`, `beta_start`, `beta_end`), to give the network sight of each trial's
             mean over time, see `level.py`; None for the network as published.
     """
@@ -85,6 +87,7 @@ class Denoiser(nn.Module):
         n_covariates: int = 0,
         n_conditions: int = 0,
         head_gain: float = 1.0,
+        droppable: bool = False,
         level: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
@@ -107,6 +110,7 @@ class Denoiser(nn.Module):
 
         self.embed_time = embed(2 * N_FREQUENCIES)
         self.embed_condition = embed(n_conditions) if n_conditions else None
+        self.null_E = nn.Parameter(torch.zeros(n_embedding)) if droppable else None
         self.level = None
         if level is not None:
             self.level = Level(
@@ -118,9 +122,16 @@ class Denoiser(nn.Module):
                 beta_end=level["beta_end"],
             )
 
-    def kernels(self, n_bins: int) -> Kernels:
-        """Every block's kernel for trials padded to `n_bins`: they do not depend on the diffusion time."""
-        return [block.s4.taps_fft(n_bins) for block in self.blocks]  # type: ignore[union-attr, operator]
+    def kernels(self, n_bins: int, n_trained: int | None = None) -> Kernels:
+        """Every block's kernel for trials padded to `n_bins`: they do not depend on the diffusion time.
+
+        Kernels reach no further than `n_trained` bins, the longest trial in training, if given: beyond it no
+        data has said what they should be.
+        """
+        kernels: Kernels = [block.s4.taps_fft(n_bins) for block in self.blocks]  # type: ignore[union-attr, operator]
+        if n_trained is None or n_bins <= n_trained:
+            return kernels
+        return [(_within(taps_f, n_fft, n_trained), n_fft) for taps_f, n_fft in kernels]
 
     def forward(
         self,
@@ -130,16 +141,28 @@ class Denoiser(nn.Module):
         condition_BC: Tensor | None = None,
         mask_BT: Tensor | None = None,
         kernels: Kernels | None = None,
+        dropped_B: Tensor | None = None,
+        n_trained: int | None = None,
     ) -> Tensor:
         """Noise (B, T, D) in `z_BTD` at steps `t_B` (0 … n_steps - 1).
 
-        Raises ValueError if covariates or the condition are missing, not asked for, or of another size.
+        `n_trained`, the longest trial in training, is for trials that are longer, see `_levelled`.
+        `dropped_B` is True where `Conditioning.drop` left out a trial's conditions and covariates; None: nowhere.
+        Raises ValueError if covariates or the condition are missing, not asked for, or of another size, or
+        dropped where the denoiser was not made for it.
         """
         self._check("covariates", covariates_BTK, self.n_covariates)
         self._check("condition", condition_BC, self.n_conditions)
         e_BE = self.embed_time(time_features(t_B).to(z_BTD.dtype))
         if self.embed_condition is not None:
             e_BE = e_BE + self.embed_condition(condition_BC)
+        if dropped_B is not None:
+            if self.null_E is None:
+                raise ValueError(
+                    "The denoiser was not made to do without conditions, but got trials without. "
+                    "Train one with diffusion.condition_dropout."
+                )
+            e_BE = e_BE + dropped_B[:, None] * self.null_E
         level_noise_BD = None
         if self.level is not None:
             n_bins_B = bins_inside(z_BTD, mask_BT)
@@ -152,10 +175,32 @@ class Denoiser(nn.Module):
         for i, block in enumerate(self.blocks):
             x_HBT = block(x_HBT, e_BE, mask_BT, None if kernels is None else kernels[i])
         eps_BTD = channels_last(self.conv_out(x_HBT)[: self.n_latents])
-        return eps_BTD if level_noise_BD is None else eps_BTD + level_noise_BD[:, None]
+        if level_noise_BD is None:
+            return eps_BTD
+        if n_trained is not None:
+            eps_BTD = _levelled(eps_BTD, mask_BT, n_trained)
+        return eps_BTD + level_noise_BD[:, None]
 
     @staticmethod
     def _check(name: str, value: Tensor | None, size: int) -> None:
         got = 0 if value is None else value.shape[-1]
         if got != size:
             raise ValueError(f"The denoiser was made for {size} {name} entries, got {got}.")
+
+
+def _within(taps_f: Tensor, n_fft: int, n_lags: int) -> Tensor:
+    """The FFT of taps, without those at lags of `n_lags` and more, forward or backward."""
+    taps = torch.fft.irfft(taps_f, n=n_fft)
+    taps[..., n_lags : n_fft - n_lags + 1] = 0
+    return torch.fft.rfft(taps)
+
+
+def _levelled(eps_BTD: Tensor, mask_BT: Tensor | None, n_trained: int) -> Tensor:
+    """The blocks' noise with its mean over time damped by n_trained / T in trials of more bins T.
+
+    The mean of the noise over T bins has standard deviation T^-1/2, and only the level's own estimate knows T.
+    The error of the blocks' mean does not shrink with T: harmless beside the noise in trials as long as those of
+    training, it moves the levels of trials 16 times as long by several standard deviations.
+    """
+    surplus_B = 1 - (n_trained / bins_inside(eps_BTD, mask_BT)).clamp_max(1)
+    return eps_BTD - (surplus_B[:, None] * mean_inside(eps_BTD, mask_BT))[:, None]

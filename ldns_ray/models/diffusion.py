@@ -1,7 +1,8 @@
 """Denoising diffusion: noise schedule, training loss, samplers.
 
 Shapes: B trials, T bins, D latents. Steps are numbered 0 … n_steps - 1, from clean to noisy.
-A sampler takes `predict_noise(z_BTD, t_B) -> eps_BTD`, the schedule and the initial noise.
+A sampler takes `predict_noise(z_BTD, t_B) -> eps_BTD`, the schedule and the initial noise; those that
+take fewer steps than the schedule has ask for the noise at fractional steps too.
 """
 
 import math
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ldns_ray.models.autoencoder import Loss
+from ldns_ray.settings import one_of
 
 PredictNoise = Callable[[Tensor, Tensor], Tensor]
 DrawNoise = Callable[[], Tensor]
@@ -92,6 +94,32 @@ def ddpm(
     return z_BTD
 
 
+def ddim(
+    predict_noise: PredictNoise,
+    schedule: Schedule,
+    z_BTD: Tensor,
+    n_steps: int,
+    bound_D: Tensor | None = None,
+) -> Tensor:
+    """Deterministic sampling (DDIM, η = 0): Song et al. 2021, eq. 12; of first order in the step.
+
+    Steps are even in the diffusion time. The last step goes to the clean latents. A `clean` that was bounded
+    takes its noise along: the noise is what leads from it to the noisy latents.
+    """
+    log_snr = _half_log_snr(schedule)
+    times = torch.linspace(len(log_snr) - 1, 0, n_steps, dtype=torch.float64)
+    nodes = _interpolate(times, torch.arange(len(log_snr), dtype=torch.float64), log_snr)
+    alpha_bar = torch.sigmoid(2 * nodes)
+    alpha, sigma = alpha_bar.sqrt().tolist(), (1 - alpha_bar).sqrt().tolist()
+    for i in range(n_steps):
+        eps = predict_noise(z_BTD, z_BTD.new_full((len(z_BTD),), times[i].item()))
+        clean = estimate_clean(z_BTD, eps, alpha_bar[i].item(), bound_D)
+        if i == n_steps - 1:
+            return clean
+        z_BTD = alpha[i + 1] * clean + sigma[i + 1] / sigma[i] * (z_BTD - alpha[i] * clean)
+    return z_BTD
+
+
 def dpmpp_2m(
     predict_noise: PredictNoise,
     schedule: Schedule,
@@ -99,12 +127,12 @@ def dpmpp_2m(
     n_steps: int,
     bound_D: Tensor | None = None,
 ) -> Tensor:
-    """DPM-Solver++ (2M), data prediction, deterministic: Lu et al. 2022b, Algorithm 2.
+    """DPM-Solver++ (2M), data prediction, deterministic: Lu et al. 2022b, Algorithm 2; of second order.
 
     Steps are even in the half log signal-to-noise ratio λ; the network is asked at the fractional
     diffusion times in between. The last step goes to the clean latents.
     """
-    log_snr = 0.5 * torch.log(schedule.alpha_bar / (1 - schedule.alpha_bar))
+    log_snr = _half_log_snr(schedule)
     nodes = torch.linspace(log_snr[-1].item(), log_snr[0].item(), n_steps, dtype=torch.float64)
     times = _interpolate(
         nodes, log_snr.flip(0), torch.arange(len(log_snr) - 1, -1, -1, dtype=torch.float64)
@@ -124,8 +152,36 @@ def dpmpp_2m(
     return z_BTD
 
 
+def _half_log_snr(schedule: Schedule) -> Tensor:
+    """λ = log(α / σ), of every step."""
+    return 0.5 * torch.log(schedule.alpha_bar / (1 - schedule.alpha_bar))
+
+
 def _interpolate(x: Tensor, known_x: Tensor, known_y: Tensor) -> Tensor:
     """Piecewise linear interpolation; `known_x` ascending."""
     right = torch.searchsorted(known_x, x).clamp(1, len(known_x) - 1)
     weight = ((x - known_x[right - 1]) / (known_x[right] - known_x[right - 1])).clamp(0, 1)
     return known_y[right - 1] + weight * (known_y[right] - known_y[right - 1])
+
+
+Sampler = Callable[[PredictNoise, Schedule, DrawNoise, int, Tensor | None], Tensor]
+
+SAMPLERS: dict[str, Sampler] = {
+    "ddpm": lambda predict, schedule, draw, n_steps, bound_D: ddpm(
+        predict, schedule, draw(), draw, bound_D
+    ),
+    "ddim": lambda predict, schedule, draw, n_steps, bound_D: ddim(
+        predict, schedule, draw(), n_steps, bound_D
+    ),
+    "dpmpp_2m": lambda predict, schedule, draw, n_steps, bound_D: dpmpp_2m(
+        predict, schedule, draw(), n_steps, bound_D
+    ),
+}
+"""By name: (predict_noise, schedule, draw_noise, n_steps, bound_D) -> clean latents. `ddpm` takes every step."""
+
+
+def sampler_named(name: str) -> Sampler:
+    """The sampler of this name. Raises ValueError, listing those there are."""
+    if name not in SAMPLERS:
+        raise ValueError(f"sampler must be {one_of(SAMPLERS)}, got {name!r}.")
+    return SAMPLERS[name]

@@ -13,24 +13,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ldns_ray.models import blocks
 from ldns_ray.models.autoencoder import Autoencoder
-from ldns_ray.models.conditioning import LENGTH, Conditioning
+from ldns_ray.models.blocks import BLOCK, Arrays
+from ldns_ray.models.conditioning import Conditioning
 from ldns_ray.models.denoiser import Denoiser, Kernels
-from ldns_ray.models.diffusion import ddpm, dpmpp_2m, linear_schedule
+from ldns_ray.models.diffusion import Sampler, linear_schedule, sampler_named
+from ldns_ray.models.guidance import check_guidance, noise_predictor
 from ldns_ray.models.observation import (
-    CONDITION_DRAW,
     LATENT_NOISE,
     SpikeHistory,
     keyed_generator,
     sample_poisson,
 )
+from ldns_ray.models.requests import Requests, TrainingDraws, resolve
+from ldns_ray.settings import check_seed
 
 FORMAT = 1
-BLOCK = 64
-"""Trials that go through the networks together. Blocks start at multiples of it, so that a trial's
-numbers do not depend on which trials a worker was given."""
-
-Arrays = Sequence[np.ndarray] | np.ndarray
 
 
 class Samples(NamedTuple):
@@ -43,15 +42,6 @@ class Samples(NamedTuple):
     """Per-trial conditions (n, C) the trials were sampled for, by name; without `length`."""
     covariates: dict[str, list[np.ndarray]]
     """Per-bin covariates, a list of (T_i, K), by name."""
-
-
-@dataclass(frozen=True)
-class TrainingDraws:
-    """Lengths, conditions and covariates of the training trials: what samples are drawn for by default."""
-
-    n_bins_S: np.ndarray
-    conditions: dict[str, np.ndarray]
-    covariates: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -98,29 +88,13 @@ class LDNS:
 
     # -----------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def encode(self, spikes: Arrays) -> list[np.ndarray]:
         """Latents (T_i, D) of spike counts, a list of (T_i, N) or an array (S, T, N)."""
-        latents: list[np.ndarray] = []
-        for start in range(0, len(spikes), BLOCK):
-            x_BTN, mask_BT, n_bins = self._pad(
-                [np.asarray(s) for s in spikes[start : start + BLOCK]]
-            )
-            z_BTD = self.autoencoder.encode(x_BTN, mask_BT).cpu().numpy()
-            latents += [z[:n].copy() for z, n in zip(z_BTD, n_bins, strict=True)]
-        return latents
+        return blocks.encode(self.autoencoder, spikes)
 
-    @torch.no_grad()
     def decode(self, latents: Arrays) -> list[np.ndarray]:
         """Firing rates (T_i, N), in counts per bin, of latents, a list of (T_i, D) or an array."""
-        rates: list[np.ndarray] = []
-        for start in range(0, len(latents), BLOCK):
-            z_BTD, mask_BT, n_bins = self._pad(
-                [np.asarray(z) for z in latents[start : start + BLOCK]]
-            )
-            rates_BTN = self.autoencoder.decode(z_BTD, mask_BT).cpu().numpy()
-            rates += [r[:n].copy() for r, n in zip(rates_BTN, n_bins, strict=True)]
-        return rates
+        return blocks.decode(self.autoencoder, latents)
 
     def observe(
         self, rates: Sequence[np.ndarray], *, seed: int, first_trial: int = 0
@@ -135,7 +109,7 @@ class LDNS:
         self,
         n: int,
         *,
-        n_bins: int | Sequence[int] | None = None,
+        n_bins: int | Sequence[int] | np.ndarray | None = None,
         condition: Mapping[str, np.ndarray] | None = None,
         covariates: Mapping[str, Arrays] | None = None,
         sampler: str = "dpmpp_2m",
@@ -149,40 +123,32 @@ class LDNS:
         Args:
             n: trials.
             n_bins: bins of each trial, or of all; drawn from the training trials if not given.
-            condition: by name, one row (n, C) per trial; drawn from the training trials, together
-                with the length, if not given.
-            covariates: by name, n arrays (T_i, K); drawn likewise.
-            sampler: `ddpm` (every step of the schedule) or `dpmpp_2m` in `n_steps` steps.
-            guidance: 1; other strengths need a model trained with dropped conditions.
+            condition: by name, one row (n, C) per trial.
+            covariates: by name, n arrays (T_i, K). Without condition and covariates, those of training
+                trials are drawn, together with the length; with one, the other is needed where the model has it.
+            sampler: `ddpm` (every step of the schedule), `ddim` or `dpmpp_2m` in `n_steps` steps.
+            guidance: strength of the conditions and covariates: 1 as trained, more to exaggerate them, 0 to
+                leave them out (Ho & Salimans 2022). Other than 1, it needs a model trained with
+                `diffusion.condition_dropout`, and twice the time.
             seed, first_trial: trial `first_trial + i` of a seed is drawn from its own random numbers.
 
-        Raises ValueError for unknown, missing or wrongly sized conditions and covariates.
+        Raises ValueError for conditions and covariates that are unknown, missing, wrongly sized or not finite,
+        and for a guidance that the model was not trained for.
         """
-        if n < 0:
-            raise ValueError(f"n must be non-negative, got {n}.")
-        if sampler not in ("ddpm", "dpmpp_2m"):
-            raise ValueError(f"sampler must be ddpm or dpmpp_2m, got {sampler!r}.")
+        draw_latents = sampler_named(sampler)
         if n_steps < 1:
             raise ValueError(f"n_steps must be at least 1, got {n_steps}.")
-        for name, value in (("seed", seed), ("first_trial", first_trial)):
-            if not 0 <= value < 2**48:
-                raise ValueError(f"{name} must be in [0, 2^48), got {value}.")
-        if guidance != 1.0:
-            raise ValueError(
-                f"guidance must be 1: this model was not trained with dropped conditions, got {guidance}."
-            )
-        lengths, conditions, traces = self._requests(
-            n, n_bins, condition, covariates, seed, first_trial
+        check_guidance(guidance, self.denoiser, self.conditioning)
+        requests = self.requests(
+            n, n_bins, condition, covariates, seed=seed, first_trial=first_trial
         )
-        out = Samples([], [], [], conditions, traces)
+        out = Samples([], [], [], requests.conditions, requests.covariates)
         kernels: dict[int, Kernels] = {}
         start = 0
         while start < n:
             stop = min(n, start + BLOCK - (first_trial + start) % BLOCK)
-            block = slice(start, stop)
             latents = self._sample_latents(
-                lengths[block], {k: v[block] for k, v in conditions.items()},
-                {k: v[block] for k, v in traces.items()}, sampler, n_steps, seed, first_trial + start, kernels,
+                requests.rows(start, stop), draw_latents, n_steps, guidance, seed, first_trial + start, kernels
             )  # fmt: skip
             rates = self.decode(latents)
             out.spikes.extend(self.observe(rates, seed=seed, first_trial=first_trial + start))
@@ -191,10 +157,31 @@ class LDNS:
             start = stop
         return out
 
+    def requests(
+        self,
+        n: int,
+        n_bins: int | Sequence[int] | np.ndarray | None = None,
+        condition: Mapping[str, np.ndarray] | None = None,
+        covariates: Mapping[str, Arrays] | None = None,
+        *,
+        seed: int = 0,
+        first_trial: int = 0,
+    ) -> Requests:
+        """What `sample` samples for, given the same arguments: checked, and drawn where nothing is given."""
+        if n < 0:
+            raise ValueError(f"n must be non-negative, got {n}.")
+        check_seed("seed", seed)
+        check_seed("first_trial", first_trial)
+        return resolve(
+            n, n_bins, condition, covariates, conditioning=self.conditioning, training=self.training,
+            seed=seed, first_trial=first_trial,
+        )  # fmt: skip
+
     def _sample_latents(
-        self, lengths: np.ndarray, conditions: dict[str, np.ndarray], covariates: dict[str, list[np.ndarray]],
-        sampler: str, n_steps: int, seed: int, first_trial: int, kernels: dict[int, Kernels],
+        self, requests: Requests, draw_latents: Sampler, n_steps: int, guidance: float, seed: int,
+        first_trial: int, kernels: dict[int, Kernels],
     ) -> list[np.ndarray]:  # fmt: skip
+        lengths = requests.n_bins
         longest, n_latents = int(lengths.max()), len(self.latent_mean_D)
         generators = [
             keyed_generator(seed, first_trial + i, LATENT_NOISE) for i in range(len(lengths))
@@ -209,114 +196,31 @@ class LDNS:
         mask_BT = None
         if (lengths != longest).any():
             mask_BT = torch.from_numpy(np.arange(longest) < lengths[:, None]).to(self.device)
-        given = {k: torch.tensor(v, device=self.device) for k, v in conditions.items()}
-        condition_BC = self.conditioning.condition(torch.from_numpy(lengths).to(self.device), given)
+        given = {k: torch.tensor(v, device=self.device) for k, v in requests.conditions.items()}
+        # The network cannot follow lengths that it was never told: to it, longer trials are as long as the
+        # longest in training, shorter ones as short as the shortest.
+        n_trained = int(self.training.n_bins_S.max())
+        told_B = lengths.clip(self.training.n_bins_S.min(), n_trained)
+        condition_BC = self.conditioning.condition(torch.from_numpy(told_B).to(self.device), given)
         covariates_BTK = self.conditioning.covariate(
-            {k: self._pad(v)[0] for k, v in covariates.items()}
+            {k: blocks.pad(v, self.device)[0] for k, v in requests.covariates.items()}
         )
         if longest not in kernels:
             kernels.clear()
-            kernels[longest] = self.denoiser.kernels(longest)
+            kernels[longest] = self.denoiser.kernels(longest, n_trained)
 
-        def predict_noise(z_BTD: Tensor, t_B: Tensor) -> Tensor:
-            return self.denoiser(
-                z_BTD, t_B, covariates_BTK, condition_BC, mask_BT, kernels[longest]
-            )
-
+        predict_noise = noise_predictor(
+            self.denoiser, self.conditioning, guidance, condition_BC=condition_BC,
+            covariates_BTK=covariates_BTK, mask_BT=mask_BT, kernels=kernels[longest],
+            n_trained=n_trained if longest > n_trained else None,
+        )  # fmt: skip
         bound_D = None
         if self.latent_bound_D is not None:
             bound_D = torch.tensor(self.latent_bound_D, dtype=torch.float32, device=self.device)
         schedule = linear_schedule(self.noise.n_steps, self.noise.beta_start, self.noise.beta_end)
-        if sampler == "ddpm":
-            z_BTD = ddpm(predict_noise, schedule, draw_noise(), draw_noise, bound_D)
-        else:
-            z_BTD = dpmpp_2m(predict_noise, schedule, draw_noise(), n_steps, bound_D)
+        z_BTD = draw_latents(predict_noise, schedule, draw_noise, n_steps, bound_D)
         z = z_BTD.cpu().numpy() * self.latent_std_D + self.latent_mean_D
         return [z[i, :length].astype(np.float32) for i, length in enumerate(lengths)]
-
-    def _requests(
-        self, n: int, n_bins: int | Sequence[int] | None, condition: Mapping[str, np.ndarray] | None,
-        covariates: Mapping[str, Arrays] | None, seed: int, first_trial: int,
-    ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, list[np.ndarray]]]:  # fmt: skip
-        """Lengths, conditions and covariates of the trials to sample, checked or drawn from training."""
-        condition, covariates = dict(condition or {}), dict(covariates or {})
-        wanted = {k: v for k, v in self.conditioning.conditions.items() if k != LENGTH}
-        for kind, given, known in (
-            ("condition", condition, wanted), ("covariate", covariates, self.conditioning.covariates),
-        ):  # fmt: skip
-            for name in given:
-                if name not in known:
-                    raise ValueError(
-                        f"The model has no {kind} {name!r}; it was trained with: {', '.join(known) or 'none'}."
-                    )
-            for name in known:
-                if given and name not in given:
-                    raise ValueError(
-                        f"The {kind} {name!r} is missing; the model was trained with: {', '.join(known)}."
-                    )
-            for name, value in given.items():
-                if len(value) != n:
-                    raise ValueError(
-                        f"The {kind} {name!r} must have {n} rows, one per trial, got {len(value)}."
-                    )
-        if n_bins is not None and np.ndim(n_bins) and len(np.asarray(n_bins)) != n:
-            raise ValueError(f"n_bins must be one number or {n}, got {len(np.asarray(n_bins))}.")
-        draws = self.training
-        pick = np.array(
-            [
-                keyed_generator(seed, first_trial + i, CONDITION_DRAW).integers(len(draws.n_bins_S))
-                for i in range(n)
-            ],
-            dtype=np.int64,
-        )
-        traces = {k: [np.asarray(x, np.float32) for x in v] for k, v in covariates.items()}
-        if n_bins is not None:
-            lengths = np.broadcast_to(np.asarray(n_bins, dtype=np.int64), (n,)).copy()
-        elif traces:
-            lengths = np.array([len(x) for x in next(iter(traces.values()))], dtype=np.int64)
-        else:
-            lengths = draws.n_bins_S[pick].astype(np.int64)
-        if n and lengths.min() < 1:
-            raise ValueError(f"n_bins must be at least 1, got {lengths.min()}.")
-        if not traces and self.conditioning.covariates:
-            if n_bins is not None and (lengths > draws.n_bins_S[pick]).any():
-                raise ValueError(
-                    "Trials longer than those of the training set need their covariates "
-                    f"{', '.join(self.conditioning.covariates)}: pass them."
-                )
-            starts = np.cumsum(draws.n_bins_S) - draws.n_bins_S
-            traces = {
-                k: [v[starts[i] : starts[i] + t] for i, t in zip(pick, lengths, strict=True)]
-                for k, v in draws.covariates.items()
-            }
-        for name, size in self.conditioning.covariates.items():
-            for i, (trace, length) in enumerate(zip(traces[name], lengths, strict=True)):
-                if trace.shape != (length, size):
-                    raise ValueError(
-                        f"The covariate {name!r} of trial {i} must be {(int(length), size)}, got {trace.shape}."
-                    )
-        conditions = {k: np.asarray(v, np.float32) for k, v in condition.items()}
-        if not conditions:
-            conditions = {k: draws.conditions[k][pick] for k in wanted}
-        for name, size in wanted.items():
-            if conditions[name].shape != (n, size):
-                raise ValueError(
-                    f"The condition {name!r} must be {(n, size)}, got {conditions[name].shape}."
-                )
-        return lengths, conditions, traces
-
-    def _pad(self, trials: Sequence[np.ndarray]) -> tuple[Tensor, Tensor | None, list[int]]:
-        """Trials side by side, zero-padded, float32, on the model's device, with their mask and lengths."""
-        n_bins = [len(x) for x in trials]
-        padded = np.zeros((len(trials), max(n_bins), trials[0].shape[1]), np.float32)
-        for i, x in enumerate(trials):
-            padded[i, : len(x)] = x
-        mask_BT = None
-        if min(n_bins) != max(n_bins):
-            mask_BT = torch.from_numpy(np.arange(max(n_bins)) < np.array(n_bins)[:, None]).to(
-                self.device
-            )
-        return torch.from_numpy(padded).to(self.device), mask_BT, n_bins
 
     # -----------------------------------------------------------------------------------------
 

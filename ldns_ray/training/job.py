@@ -56,6 +56,7 @@ class TrainingJob:
         return {
             "level": noise if d.level else None, "n_latents": a.n_latents, "width": d.width, "n_blocks": d.n_blocks, "head_gain": d.head_gain,
             "n_covariates": self.conditioning.n_covariates, "n_conditions": self.conditioning.n_conditions,
+            "droppable": d.condition_dropout > 0 and self.conditioning.droppable,
         }  # fmt: skip
 
     @property

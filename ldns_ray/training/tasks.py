@@ -74,14 +74,18 @@ class DiffusionTask:
         )
 
     def draw(self, batch: Batch, generator: torch.Generator) -> Draws:
-        """Diffusion steps (B,) and noise (B, T, D)."""
+        """Diffusion steps (B,) and noise (B, T, D); with condition dropout, which trials' are dropped (B,)."""
         t_B = torch.randint(
             self.config.n_steps, (len(batch),), generator=generator, device=generator.device
         )
-        return t_B, self._noise(batch, generator)
+        eps_BTD = self._noise(batch, generator)
+        if not (self.config.condition_dropout and self.conditioning.droppable):
+            return t_B, eps_BTD
+        uniform_B = torch.rand(len(batch), generator=generator, device=generator.device)
+        return t_B, eps_BTD, uniform_B < self.config.condition_dropout
 
     def validation_draw(self, batch: Batch, generator: torch.Generator) -> Draws:
-        """Steps spread evenly over the schedule, so that validations are comparable; noise."""
+        """Steps spread evenly over the schedule, so that validations are comparable; noise. Nothing is dropped."""
         offset = torch.rand((), generator=generator, device=generator.device)
         spread = (torch.arange(len(batch), device=generator.device) + offset) / len(batch)
         return (spread * self.config.n_steps).long().clamp_max(
@@ -93,13 +97,18 @@ class DiffusionTask:
         return torch.randn(batch.latents_BTD.shape, generator=generator, device=generator.device)
 
     def loss(self, model: nn.Module, batch: Batch, draws: Draws) -> Loss:
-        t_B, eps_BTD = draws
+        t_B, eps_BTD, *dropped = draws
         assert batch.latents_BTD is not None
         noisy_BTD = add_noise(batch.latents_BTD, eps_BTD, self.alpha_bar.to(eps_BTD.device)[t_B])
-        predicted_BTD = model(
-            noisy_BTD, t_B, self.conditioning.covariate(batch.covariates),
-            self.conditioning.condition(batch.n_bins_B, batch.conditions), batch.mask_BT,
-        )  # fmt: skip
+        covariates_BTK = self.conditioning.covariate(batch.covariates)
+        condition_BC = self.conditioning.condition(batch.n_bins_B, batch.conditions)
+        extra: dict[str, Tensor] = {}
+        if dropped:
+            condition_BC, covariates_BTK = self.conditioning.drop(
+                condition_BC, covariates_BTK, dropped[0]
+            )
+            extra["dropped_B"] = dropped[0]
+        predicted_BTD = model(noisy_BTD, t_B, covariates_BTK, condition_BC, batch.mask_BT, **extra)
         c = self.config
         return diffusion_loss(
             predicted_BTD.float(),

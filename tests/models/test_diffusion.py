@@ -1,18 +1,23 @@
 """Noise schedule, loss and samplers, against Gaussians whose score is known."""
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
+from ldns_ray.config import SamplerName
 from ldns_ray.models.diffusion import (
+    SAMPLERS,
     Schedule,
     add_noise,
+    ddim,
     ddpm,
     diffusion_loss,
     dpmpp_2m,
     linear_schedule,
+    sampler_named,
 )
 
 SCHEDULE = linear_schedule(1000, 1e-4, 0.02)
@@ -99,6 +104,32 @@ def test_dpmpp_samples_the_gaussian():
     assert_recovered(z, bias=0.02)
 
 
+def test_ddim_samples_the_gaussian():
+    z = ddim(gaussian_noise(MEAN, COVARIANCE), SCHEDULE, noise(20_000)(), 200)
+    assert_recovered(z, bias=0.02)
+
+
+def test_samplers_by_name():
+    assert tuple(SAMPLERS) == get_args(SamplerName)
+    predict_noise, z = gaussian_noise(MEAN, COVARIANCE), noise(5)()
+    for name, solver in (("ddim", ddim), ("dpmpp_2m", dpmpp_2m)):
+        got = sampler_named(name)(predict_noise, SCHEDULE, lambda: z, 7, None)
+        assert torch.equal(got, solver(predict_noise, SCHEDULE, z, 7))
+    draw = noise(5)
+    expected = ddpm(predict_noise, SCHEDULE, draw(), draw)
+    assert torch.equal(SAMPLERS["ddpm"](predict_noise, SCHEDULE, noise(5), 7, None), expected)
+    with pytest.raises(ValueError, match="sampler must be ddpm, ddim or dpmpp_2m, got 'euler'"):
+        sampler_named("euler")
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_samples_stay_within_the_bound(name):
+    bound_D = torch.tensor([0.5, 2.0], dtype=torch.float64)
+    z = SAMPLERS[name](gaussian_noise(MEAN, COVARIANCE), SCHEDULE, noise(200), 30, bound_D)
+    assert (z.abs() <= bound_D).all()
+    assert (z[..., 0].abs() == 0.5).any()
+
+
 def test_ddpm_takes_every_step_once_downwards():
     asked = []
 
@@ -144,7 +175,11 @@ def exact_flow(z_BTD, variance):
     return math.sqrt(last) * variance / marginal(last) * arrived
 
 
-def test_dpmpp_converges_at_second_order():
+@pytest.mark.parametrize(
+    ("solver", "lowest", "highest", "error"), [(ddim, 0.9, 1.1, 0.15), (dpmpp_2m, 1.8, 2.3, 0.02)]
+)
+def test_order_of_convergence(solver, lowest, highest, error):
+    """DDIM is of first order in the step, DPM-Solver++ (2M) of second; `error`: relative, in 20 steps."""
     variance = 0.3
     predict_noise = gaussian_noise(
         torch.zeros(2, dtype=torch.float64), variance * torch.eye(2, dtype=torch.float64)
@@ -152,15 +187,35 @@ def test_dpmpp_converges_at_second_order():
     z = torch.ones(1, 1, 2, dtype=torch.float64)
     steps = np.array([20, 40, 80, 160, 320])
     errors = [
-        float((dpmpp_2m(predict_noise, SCHEDULE, z, int(n)) - exact_flow(z, variance)).abs().max())
+        float((solver(predict_noise, SCHEDULE, z, int(n)) - exact_flow(z, variance)).abs().max())
         for n in steps
     ]
     order = -np.polyfit(np.log(steps), np.log(errors), 1)[0]
-    assert 1.8 < order < 2.3, errors
-    assert errors[0] < 0.02 * float(exact_flow(z, variance).abs().max())
+    assert lowest < order < highest, errors
+    assert errors[0] < error * float(exact_flow(z, variance).abs().max())
 
 
-def test_dpmpp_is_deterministic_and_asks_once_per_step():
+def test_ddim_by_hand():
+    """Three steps of a schedule of three, with constant noise predicted: eq. 12 with σ = 0."""
+    schedule = linear_schedule(3, 0.1, 0.3)
+    a = schedule.alpha_bar.tolist()
+    asked = []
+
+    def predict_noise(z_BTD, t_B):
+        asked.append(t_B.tolist())
+        return torch.full_like(z_BTD, 0.5)
+
+    z = 2.0
+    for before, after in ((a[2], a[1]), (a[1], a[0]), (a[0], 1.0)):
+        clean = (z - math.sqrt(1 - before) * 0.5) / math.sqrt(before)
+        z = math.sqrt(after) * clean + math.sqrt(1 - after) * 0.5
+    start = torch.full((1, 1, 1), 2.0, dtype=torch.float64)
+    assert float(ddim(predict_noise, schedule, start, 3)) == pytest.approx(z)
+    assert asked == [[2.0], [1.0], [0.0]]
+
+
+@pytest.mark.parametrize("solver", [ddim, dpmpp_2m])
+def test_solvers_are_deterministic_and_ask_once_per_step(solver):
     asked = []
     exact = gaussian_noise(MEAN, COVARIANCE)
 
@@ -169,7 +224,7 @@ def test_dpmpp_is_deterministic_and_asks_once_per_step():
         return exact(z_BTD, t_B)
 
     z = noise(5)()
-    a, b = (dpmpp_2m(predict_noise, SCHEDULE, z, 12) for _ in range(2))
+    a, b = (solver(predict_noise, SCHEDULE, z, 12) for _ in range(2))
     assert torch.equal(a, b)
     assert len(asked) == 24
     assert asked[:12] == asked[12:]
@@ -178,16 +233,18 @@ def test_dpmpp_is_deterministic_and_asks_once_per_step():
     assert all(x > y for x, y in zip(asked[:11], asked[1:12], strict=True))
 
 
-def test_dpmpp_in_one_step_is_the_mean_given_pure_noise():
+@pytest.mark.parametrize("solver", [ddim, dpmpp_2m])
+def test_one_step_is_the_mean_given_pure_noise(solver):
     z = torch.zeros(1, 1, 2, dtype=torch.float64)
-    got = dpmpp_2m(gaussian_noise(MEAN, COVARIANCE), SCHEDULE, z, 1)
+    got = solver(gaussian_noise(MEAN, COVARIANCE), SCHEDULE, z, 1)
     torch.testing.assert_close(got[0, 0], MEAN, rtol=0.01, atol=0)
 
 
+@pytest.mark.parametrize("solver", [ddim, dpmpp_2m])
 @pytest.mark.parametrize("n_steps", [1, 2, 20])
-def test_dpmpp_finds_the_only_point_there_is(n_steps):
+def test_solvers_find_the_only_point_there_is(solver, n_steps):
     """Data without variance: every step points at it, so any number of steps is exact."""
     point = torch.tensor([2.0, -3.0], dtype=torch.float64)
     predict_noise = gaussian_noise(point, torch.zeros(2, 2, dtype=torch.float64))
-    got = dpmpp_2m(predict_noise, SCHEDULE, noise(3)(), n_steps)
+    got = solver(predict_noise, SCHEDULE, noise(3)(), n_steps)
     torch.testing.assert_close(got, point.expand_as(got), rtol=1e-6, atol=1e-6)

@@ -8,76 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.conditioning import Conditioning
-from ldns_ray.models.denoiser import Denoiser
-from ldns_ray.models.ldns import BLOCK, LDNS, Noise, TrainingDraws
-from ldns_ray.models.observation import SpikeHistory
+from ldns_ray.models.diffusion import SAMPLERS
+from ldns_ray.models.ldns import BLOCK, LDNS
+from tests.models.untrained import N_LATENTS, N_UNITS, SCHEDULE, TRAINING_BINS, model
 
-N_UNITS, N_LATENTS = 5, 3
-TRAINING_BINS = (12, 30, 25, 18)
-
-
-def model(conditions=(), covariates=(), history=False, seed=0):
-    """An LDNS of random weights, away from their initialisation."""
-    rng = np.random.default_rng(seed)
-    n_bins_S = np.array(TRAINING_BINS)
-    given = {
-        "angle": rng.normal(size=(4, 2)).astype(np.float32),
-        "speed": rng.normal(3, 2, size=(4, 1)).astype(np.float32),
-    }
-    traces = {"velocity": rng.normal(1, 2, size=(n_bins_S.sum(), 2)).astype(np.float32)}
-    conditioning = Conditioning.fit(
-        conditions, covariates, n_bins_S=n_bins_S, conditions=given, covariates=traces
-    )
-    autoencoder = {
-        "n_units": N_UNITS,
-        "n_latents": N_LATENTS,
-        "width": 8,
-        "n_blocks": 1,
-        "bidirectional": True,
-    }
-    denoiser = {
-        "n_latents": N_LATENTS,
-        "width": 8,
-        "n_blocks": 2,
-        "n_conditions": conditioning.n_conditions,
-        "n_covariates": conditioning.n_covariates,
-    }
-    torch.manual_seed(seed)
-    networks = Autoencoder(**autoencoder), Denoiser(**denoiser)
-    with torch.no_grad():
-        for network in networks:
-            for parameter in network.parameters():
-                parameter += 0.1 * torch.randn_like(parameter)
-    observation = None
-    if history:
-        observation = SpikeHistory(
-            rng.normal(0, 0.3, (N_UNITS, 4)).astype(np.float32),
-            np.ones(N_UNITS, np.float32),
-            np.zeros(N_UNITS, np.float32),
-            3,
-        )
-    return LDNS(
-        networks[0],
-        autoencoder,
-        networks[1],
-        denoiser,
-        Noise(50, 1e-3, 0.3),
-        rng.normal(size=N_LATENTS).astype(np.float32),
-        rng.uniform(0.5, 2, N_LATENTS).astype(np.float32),
-        conditioning,
-        TrainingDraws(
-            n_bins_S,
-            {k: v for k, v in given.items() if k in conditions},
-            {k: v for k, v in traces.items() if k in covariates},
-        ),
-        bin_width_s=0.005,
-        unit_names=[f"unit {i}" for i in range(N_UNITS)],
-        observation=observation,
-        provenance={"dataset": "test", "epochs": 3},
-    )
-
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 VARIANTS = {
     "plain": {},
@@ -87,7 +23,14 @@ VARIANTS = {
         "covariates": ("velocity",),
         "history": True,
     },
+    "guided": {
+        "conditions": ("speed", "length", "angle"),
+        "covariates": ("velocity",),
+        "history": True,
+        "droppable": True,
+    },
 }
+GUIDANCE = {"guided": 1.7}
 variants = pytest.mark.parametrize("variant", VARIANTS)
 
 
@@ -218,7 +161,7 @@ def test_encode_and_decode_do_not_depend_on_neighbours():
 
 
 @variants
-@pytest.mark.parametrize("sampler", ["ddpm", "dpmpp_2m"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_samples_in_parts_equal_samples_together(variant, sampler):
     ldns = model(**VARIANTS[variant])
     whole = ldns.sample(10, sampler=sampler, n_steps=5, seed=1)
@@ -248,15 +191,54 @@ def test_whole_blocks_are_exact():
             np.testing.assert_array_equal(a, b)
 
 
+def assert_same_latents(a, b):
+    """To 1e-5 of the largest: random networks make latents of a hundred standard deviations."""
+    np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * max(1, np.abs(b).max()))
+
+
 @variants
-def test_ragged_lengths_equal_each_length_alone(variant):
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_ragged_lengths_equal_each_length_alone(variant, sampler):
     ldns = model(**VARIANTS[variant])
-    whole = ldns.sample(8, n_steps=5, seed=2)
+    settings = {"n_steps": 5, "sampler": sampler, "guidance": GUIDANCE.get(variant, 1.0), "seed": 2}
+    whole = ldns.sample(8, **settings)
     assert len({len(z) for z in whole.latents}) > 1
     for i, z in enumerate(whole.latents):
-        alone = ldns.sample(1, n_steps=5, seed=2, first_trial=i)
-        np.testing.assert_allclose(alone.latents[0], z, rtol=1e-4, atol=1e-4)
+        alone = ldns.sample(1, **settings, first_trial=i)
+        assert_same_latents(alone.latents[0], z)
+        # Of random networks, exponentials of large numbers.
+        np.testing.assert_allclose(alone.rates[0], whole.rates[i], rtol=1e-3, atol=1e-5)
         assert whole.spikes[i].shape == (len(z), N_UNITS)
+
+
+@pytest.mark.parametrize("level", [None, SCHEDULE])
+def test_lengths_beyond_training_equal_each_length_alone(level):
+    ldns = model(conditions=("length",), level=level)
+    lengths = [100, 30, 5, 480]
+    whole = ldns.sample(4, n_bins=lengths, n_steps=5, seed=2)
+    for i, (z, length) in enumerate(zip(whole.latents, lengths, strict=True)):
+        alone = ldns.sample(1, n_bins=length, n_steps=5, seed=2, first_trial=i)
+        assert_same_latents(alone.latents[0], z)
+
+
+def test_guidance_of_one_is_no_guidance():
+    """Bit by bit, for a model that was trained to be guided."""
+    ldns = model(**VARIANTS["guided"])
+    plain = ldns.sample(6, n_steps=4, seed=1)
+    assert_same(plain, ldns.sample(6, n_steps=4, seed=1, guidance=1.0))
+    for guidance in (0.0, 2.0):
+        other = ldns.sample(6, n_steps=4, seed=1, guidance=guidance)
+        assert np.abs(other.latents[0] - plain.latents[0]).max() > 1e-3
+
+
+def test_without_guidance_conditions_do_not_matter():
+    ldns = model(conditions=("angle",), droppable=True)
+    a, b = (
+        ldns.sample(2, n_bins=9, condition={"angle": np.full((2, 2), x)}, n_steps=3, guidance=0)
+        for x in (-1.0, 2.0)
+    )
+    for x, y in zip(a.latents, b.latents, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5)
 
 
 def test_seeds_and_trials_differ():
@@ -326,60 +308,6 @@ def test_no_trials():
     samples = model(**VARIANTS["everything"]).sample(0)
     assert samples.spikes == samples.rates == samples.latents == []
     assert samples.conditions["angle"].shape == (0, 2)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"n": -1}, "n must be non-negative, got -1"),
-        ({"sampler": "euler"}, "sampler must be ddpm or dpmpp_2m, got 'euler'"),
-        ({"n_steps": 0}, "n_steps must be at least 1, got 0"),
-        ({"guidance": 2.0}, "not trained with dropped conditions, got 2.0"),
-        ({"seed": -1}, r"seed must be in \[0, 2\^48\), got -1"),
-        ({"first_trial": -1}, r"first_trial must be in \[0, 2\^48\), got -1"),
-        ({"n_bins": 0}, "n_bins must be at least 1, got 0"),
-        ({"n_bins": [3]}, "n_bins must be one number or 2, got 1"),
-        ({"n_bins": 31}, "longer than those of the training set need their covariates velocity"),
-        (
-            {"condition": {"angel": np.zeros((2, 2))}},
-            "no condition 'angel'; it was trained with: angle, speed",
-        ),
-        (
-            {"condition": {"angle": np.zeros((2, 2))}},
-            "The condition 'speed' is missing; the model was trained with: angle, speed",
-        ),
-        (
-            {"condition": {"angle": np.zeros((3, 2)), "speed": np.zeros((2, 1))}},
-            "condition 'angle' must have 2 rows, one per trial, got 3",
-        ),
-        (
-            {"condition": {"angle": np.zeros((2, 5)), "speed": np.zeros((2, 1))}},
-            r"condition 'angle' must be \(2, 2\), got \(2, 5\)",
-        ),
-        ({"condition": {"length": np.zeros((2, 1))}}, "no condition 'length'"),
-        (
-            {"covariates": {"speed": np.zeros((2, 9, 2))}},
-            "no covariate 'speed'; it was trained with: velocity",
-        ),
-        (
-            {"covariates": {"velocity": np.zeros((2, 9, 3))}},
-            r"covariate 'velocity' of trial 0 must be \(9, 2\), got \(9, 3\)",
-        ),
-        (
-            {"covariates": {"velocity": np.zeros((2, 9, 2))}, "n_bins": [9, 8]},
-            r"covariate 'velocity' of trial 1 must be \(8, 2\), got \(9, 2\)",
-        ),
-    ],
-)
-def test_refused_requests(arguments, message):
-    ldns = model(conditions=("angle", "speed", "length"), covariates=("velocity",))
-    with pytest.raises(ValueError, match=message):
-        ldns.sample(**{"n": 2, **arguments})
-
-
-def test_a_model_without_conditions_says_so():
-    with pytest.raises(ValueError, match="no condition 'angle'; it was trained with: none"):
-        model().sample(1, condition={"angle": np.zeros((1, 2))})
 
 
 # -- Conditioning

@@ -64,12 +64,13 @@ def autoencoder_parts():
     return model, AutoencoderTask(settings)
 
 
-def diffusion_parts():
+def diffusion_parts(condition_dropout=0.0):
     torch.manual_seed(0)
     train = trials(RAGGED)
     settings = config.Diffusion(
-        width=8, n_blocks=1, n_steps=30, conditions=("angle", "length"), covariates=("velocity",)
-    )
+        width=8, n_blocks=1, n_steps=30, conditions=("angle", "length"), covariates=("velocity",),
+        condition_dropout=condition_dropout,
+    )  # fmt: skip
     conditioning = Conditioning.fit(
         settings.conditions,
         settings.covariates,
@@ -77,14 +78,21 @@ def diffusion_parts():
         conditions=train.conditions,
         covariates=train.covariates,
     )
-    model = Denoiser(n_latents=N_LATENTS, width=8, n_blocks=1, n_covariates=2, n_conditions=3)
+    model = Denoiser(
+        n_latents=N_LATENTS, width=8, n_blocks=1, n_covariates=2, n_conditions=3,
+        droppable=condition_dropout > 0,
+    )  # fmt: skip
     with torch.no_grad():  # at initialisation the blocks have no gradient
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
     return model, DiffusionTask(settings, conditioning)
 
 
-PARTS = {"autoencoder": autoencoder_parts, "diffusion": diffusion_parts}
+PARTS = {
+    "autoencoder": autoencoder_parts,
+    "diffusion": diffusion_parts,
+    "diffusion, conditions dropped": lambda: diffusion_parts(0.3),
+}
 
 
 def trainer(network="autoencoder", optimisation=OPTIMISATION, **settings):
@@ -106,6 +114,7 @@ def without_seconds(history):
         ("autoencoder", None, RAGGED),
         ("diffusion", 0.99, DENSE),
         ("diffusion", 0.99, RAGGED),
+        ("diffusion, conditions dropped", 0.99, RAGGED),
     ],
 )
 @pytest.mark.parametrize("stop_after", [1, 3])
@@ -187,7 +196,9 @@ class InDouble:
             batch.index_B,
         )
         return self.task.loss(
-            lambda *inputs: model(*map(double, inputs)), wide, tuple(map(double, draws))
+            lambda *inputs, **dropped: model(*map(double, inputs), **dropped),
+            wide,
+            tuple(map(double, draws)),
         )
 
 
@@ -196,10 +207,11 @@ def draw_by_trial(network):
 
     def draw(step, batch):
         _, n_rows, n_units = batch.spikes_BTN.shape
-        rows, times = [], []
+        rows, times, dropped = [], [], []
         for trial, n in zip(batch.index_B.tolist(), batch.n_bins_B.tolist(), strict=True):
             rng = np.random.default_rng([step, trial])
             times.append(rng.integers(30))
+            dropped.append(trial % 2 == 0)
             if network == "autoencoder":
                 row = np.ones((n_rows, n_units), bool)
                 row[:n] = rng.random((n, n_units)) >= 0.4
@@ -208,7 +220,10 @@ def draw_by_trial(network):
                 row[:n] = rng.standard_normal((n, N_LATENTS))
             rows.append(row)
         stacked = torch.from_numpy(np.stack(rows))
-        return (stacked,) if network == "autoencoder" else (torch.tensor(times), stacked)
+        if network == "autoencoder":
+            return (stacked,)
+        draws = torch.tensor(times), stacked
+        return draws if network == "diffusion" else (*draws, torch.tensor(dropped))
 
     return draw
 

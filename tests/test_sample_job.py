@@ -1,0 +1,109 @@
+"""Sampling for what a file or a dataset asks for, as it is typed."""
+
+import numpy as np
+import pytest
+
+from ldns_ray.data.shards import load_trialset, read_card
+from tests.models import untrained
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="session")
+def conditional(tmp_path_factory):
+    """A model of random weights that was told angle, speed and velocity, and can be guided."""
+    folder = tmp_path_factory.mktemp("conditional")
+    untrained.model(
+        conditions=("angle", "length", "speed"), covariates=("velocity",), droppable=True
+    ).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def of_angle(tmp_path_factory):
+    """A model of random weights that was told the angle alone."""
+    folder = tmp_path_factory.mktemp("of_angle")
+    untrained.model(conditions=("angle",), droppable=True).save(folder)
+    return folder
+
+
+def asked_for(uri):
+    trials = load_trialset(uri)
+    angles = trials.conditions["angle"].tolist() if "angle" in trials.conditions else None
+    return trials.n_bins_S.tolist(), angles
+
+
+def test_sample_for_a_table(job, of_angle, tmp_path):
+    (tmp_path / "a.csv").write_text("angle.0,angle.1,n_bins\n1,0,20\n0,1,12\n")
+    command = ["sample", of_angle, "--n-steps", "2", "--conditions", tmp_path / "a.csv"]
+    code, out, err = job(*command, "--out", tmp_path / "a")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == "2 trials of 5 units."
+    assert asked_for(tmp_path / "a") == ([20, 12], [[1, 0], [0, 1]])
+    job(*command, "--out", tmp_path / "b", "--n", "3", "--lengths", "15,16")
+    assert asked_for(tmp_path / "b") == ([15, 16, 15], [[1, 0], [0, 1], [1, 0]])
+    # Without lengths, those of training trials.
+    (tmp_path / "c.csv").write_text("angle.0,angle.1\n" + "1,0\n" * 30)
+    job(
+        "sample",
+        of_angle,
+        "--n-steps",
+        "2",
+        "--conditions",
+        tmp_path / "c.csv",
+        "--out",
+        tmp_path / "c",
+    )
+    assert set(asked_for(tmp_path / "c")[0]) == set(untrained.TRAINING_BINS)
+
+
+def test_sample_for_arrays(job, conditional, tmp_path):
+    n_bins = np.array([20, 12, 40])
+    velocity = np.random.default_rng(0).normal(size=(n_bins.sum(), 2)).astype(np.float32)
+    arrays = {"angle": np.eye(3)[:, :2], "speed": np.ones(3)}
+    np.savez(tmp_path / "v.npz", velocity=velocity, n_bins=n_bins, **arrays)
+    command = ["sample", conditional, "--n-steps", "2", "--conditions", tmp_path / "v.npz"]
+    code, out, err = job(*command, "--out", tmp_path / "a")
+    assert (code, err) == (0, "")
+    trials = load_trialset(tmp_path / "a")
+    assert trials.n_bins_S.tolist() == n_bins.tolist()
+    np.testing.assert_array_equal(trials.covariates["velocity"], velocity)
+    np.testing.assert_array_equal(trials.conditions["angle"], arrays["angle"])
+    job(*command, "--out", tmp_path / "b", "--guidance", "3", "--sampler", "ddim")
+    guided = load_trialset(tmp_path / "b")
+    assert guided.n_bins_S.tolist() == n_bins.tolist()
+    assert np.abs(guided.latents - trials.latents).max() > 1e-3
+    assert read_card(tmp_path / "b").provenance["guidance"] == 3
+    assert read_card(tmp_path / "b").provenance["sampler"] == "ddim"
+
+
+def test_a_dataset_and_lengths(job, trained, tmp_path):
+    """As many trials as the dataset has, of the lengths that were asked for."""
+    job(
+        "sample", trained.model_uri, "--n-steps", "2", "--conditions", trained.data_uri,
+        "--lengths", "20,30", "--out", tmp_path / "a",
+    )  # fmt: skip
+    n = trained.card.splits["test"]["n_trials"]
+    assert load_trialset(tmp_path / "a").n_bins_S.tolist() == ([20, 30] * n)[:n]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "expected"),
+    [
+        ("a.csv", "angle.0,angle.2\n1,2\n", [], "column 'angle.2' is not known"),
+        ("a.csv", "angle.0,angle.1\n1,up\n", [], "line 2, column 'angle.1' must be a finite number, got 'up'"),
+        ("a.csv", "angle.0,angle.1\n1,0\n", ["--split", "val"], "--split is for datasets"),
+        ("a.csv", "angle.0,angle.1\n1,0\n", ["--lengths", "0"], "n_bins must be at least 1, got 0"),
+        ("a.npz", "no archive", [], "not a .npz file"),
+    ],
+)  # fmt: skip
+def test_bad_files_of_conditions_are_refused(
+    refuses, of_angle, tmp_path, name, content, options, expected
+):
+    (tmp_path / name).write_text(content)
+    command = ["sample", of_angle, "--out", tmp_path / "s", "--conditions", tmp_path / name]
+    line = refuses(*command, *options)
+    assert expected in line
+    assert name in line or "n_bins" in line
+    assert not (tmp_path / "s").exists()
+    assert "No file" in refuses(*command[:-1], tmp_path / f"no-{name}")
