@@ -131,7 +131,7 @@ class Denoiser(nn.Module):
         kernels: Kernels = [block.s4.taps_fft(n_bins) for block in self.blocks]  # type: ignore[union-attr, operator]
         if n_trained is None or n_bins <= n_trained:
             return kernels
-        return [(_within(taps_f, n_fft, n_trained), n_fft) for taps_f, n_fft in kernels]
+        return [_within(taps_HF, n_trained) for taps_HF in kernels]
 
     def forward(
         self,
@@ -188,11 +188,11 @@ class Denoiser(nn.Module):
             raise ValueError(f"The denoiser was made for {size} {name} entries, got {got}.")
 
 
-def _within(taps_f: Tensor, n_fft: int, n_lags: int) -> Tensor:
+def _within(taps_HF: Tensor, n_lags: int) -> Tensor:
     """The FFT of taps, without those at lags of `n_lags` and more, forward or backward."""
-    taps = torch.fft.irfft(taps_f, n=n_fft)
-    taps[..., n_lags : n_fft - n_lags + 1] = 0
-    return torch.fft.rfft(taps)
+    taps_HL = torch.fft.irfft(taps_HF)
+    taps_HL[:, n_lags : taps_HL.shape[-1] - n_lags + 1] = 0
+    return torch.fft.rfft(taps_HL)
 
 
 def _levelled(eps_BTD: Tensor, mask_BT: Tensor | None, n_trained: int) -> Tensor:
