@@ -16,6 +16,7 @@ ORDER = (
     {"training"},
     {"evaluation", "tracking"},
     {"stages"},
+    {"benchmark"},
     {"pipeline"},
     {"observers"},
     {"trial"},

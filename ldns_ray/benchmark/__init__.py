@@ -1,0 +1,1 @@
+"""Measurements against the usual way of doing the same."""
