@@ -8,7 +8,6 @@ Gu, Goel, Ré, "Efficiently modeling long sequences with structured state spaces
 """
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -16,11 +15,6 @@ from torch import Tensor, nn
 
 N_PAIRS = 32
 """Conjugate pairs of states per channel: state size 64."""
-
-CACHE_BYTES = 1 << 20
-"""What a few channels' quotients may take on a CPU, to stay in its cache; see `_quotients`."""
-DEVICE_BYTES = 1 << 28
-"""The same elsewhere, where it bounds memory alone."""
 
 _ALIASING = 1e-8
 """What is left of a kernel tap after one period of the damped FFT, see `ssm_kernel`."""
@@ -40,65 +34,44 @@ def fast_length(n: int) -> int:
     return best
 
 
-class _PairSums(torch.autograd.Function):
-    """Sum over conjugate pairs of v/(g - λ) + v̄/(g - λ̄), for several v at once, in real arithmetic.
+def geometric_sums(log_mu_Hn: Tensor, weights_HVn: Tensor, n_terms: int) -> Tensor:
+    """2 Re Σ_n w_n μ_n^l for l = 0 … n_terms - 1: (H, V, n_terms), real.
 
-    With q = |λ|² and a = -2 Re λ the pair is (2 Re(v) g - 2 Re(v λ̄)) / (g² + a g + q). The quotient
-    R = 1/(g² + a g + q) is shared by all v, so each sum is a matrix product with real coefficients,
-    and so are their derivatives: dR/da = -g R², dR/dq = -R².
-
-    R is much larger than what goes in and comes out. It is made for a few channels at a time, which
-    fit the cache, and made again in the backward pass.
-
-    forward(a_Hn, q_Hn, coef_HVn, g_F): returns Σ_n coef R, complex (H, V, F).
+    With l = i m + j, μ^l = μ^{i m} μ^j: a matrix product of two small tables of powers. The table of all
+    powers, n times as large as the result, is never made.
     """
+    n_v = weights_HVn.shape[1]
+    m = _divisor_near(n_terms, math.sqrt(n_v * n_terms))  # tables of equal size
+    lags = torch.arange(max(m, n_terms // m), device=log_mu_Hn.device, dtype=torch.float64)
+    rows_Hin = torch.exp(log_mu_Hn[:, None] * (m * lags[: n_terms // m, None]))
+    columns_Hmn = torch.exp(log_mu_Hn.conj()[:, None] * lags[:m, None])
+    left_HVin = (2 * weights_HVn)[:, :, None] * rows_Hin[:, None]
+    # Re(x y) is the product of (Re x, Im x) with those of the conjugate of y.
+    left, right = (torch.view_as_real(x).flatten(-2) for x in (left_HVin, columns_Hmn))
+    return torch.bmm(left.flatten(1, 2), right.mT).view(-1, n_v, n_terms)
+
+
+def _divisor_near(n: int, wanted: float) -> int:
+    """The divisor of n nearest to a number, as a ratio."""
+    divisors = (d for k in range(1, math.isqrt(n) + 1) if n % k == 0 for d in (k, n // k))
+    return min(divisors, key=lambda d: abs(math.log(d / wanted)))
+
+
+class _RealFFT(torch.autograd.Function):
+    """`torch.fft.rfft` of an even number of points, with a backward pass by a real transform as well."""
 
     @staticmethod
-    def forward(ctx: Any, a_Hn: Tensor, q_Hn: Tensor, coef_HVn: Tensor, g_F: Tensor) -> Tensor:
-        ctx.save_for_backward(a_Hn, q_Hn, coef_HVn, g_F)
-        out = coef_HVn.new_empty(*coef_HVn.shape[:2], 2 * len(g_F))
-        for some, r_hn2F in _quotients(a_Hn, q_Hn, g_F):
-            torch.bmm(coef_HVn[some], r_hn2F, out=out[some])
-        return torch.complex(*out.chunk(2, -1))
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.n = x.shape[-1]
+        return torch.fft.rfft(x)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        a_Hn, q_Hn, coef_HVn, g_F = ctx.saved_tensors
-        n_v, n_f = coef_HVn.shape[1], len(g_F)
-        # Re Σ_F d* R² x = Σ_2F (Re R², Im R²) · (Re, Im) of d x*, for x = 1 and x = g.
-        d_HV2F, dg_HV2F = (
-            torch.cat((d.real, d.imag), -1) for d in (grads[0], grads[0] * g_F.conj())
-        )
-        dcoef_HnV, dq_HnV, da_HnV = coef_HVn.new_empty(3, *a_Hn.shape, n_v)
-        for some, r_hn2F in _quotients(a_Hn, q_Hn, g_F):
-            torch.bmm(r_hn2F, d_HV2F[some].mT, out=dcoef_HnV[some])
-            re, im = r_hn2F[..., :n_f], r_hn2F[..., n_f:]
-            cross = re * im
-            re.square_().addcmul_(im, im, value=-1)
-            torch.add(cross, cross, out=im)
-            torch.bmm(r_hn2F, d_HV2F[some].mT, out=dq_HnV[some])
-            torch.bmm(r_hn2F, dg_HV2F[some].mT, out=da_HnV[some])
-        dq, da = ((d * coef_HVn.mT).sum(-1).neg_() for d in (dq_HnV, da_HnV))
-        return da, dq, dcoef_HnV.mT, None
-
-
-def _quotients(a_Hn: Tensor, q_Hn: Tensor, g_F: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """1/(g² + a g + q) of some channels after another: the channels, and (h, n, 2F) to be overwritten."""
-    n_f, g2_F = len(g_F), g_F * g_F
-    limit = CACHE_BYTES if a_Hn.device.type == "cpu" else DEVICE_BYTES
-    step = max(1, limit // (16 * n_f * a_Hn.shape[1]))
-    parts = [x.contiguous() for x in (g_F.real, g_F.imag, g2_F.real, g2_F.imag)]
-    for start in range(0, len(a_Hn), step):
-        some = slice(start, start + step)
-        a, q = a_Hn[some, :, None], q_Hn[some, :, None]
-        r = a.new_empty(*a.shape[:2], 2 * n_f)
-        re, im = r[..., :n_f], r[..., n_f:]
-        torch.mul(a, parts[0], out=re).add_(parts[2]).add_(q)
-        torch.mul(a, parts[1], out=im).add_(parts[3])
-        scale = (re * re).addcmul_(im, im).reciprocal_()
-        re.mul_(scale)
-        im.mul_(scale.neg_())
-        yield some, r
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        # Frequencies between the first and the last stand for two in the inverse transform.
+        half = grads[0] * (0.5 * ctx.n)
+        half[..., 0] *= 2
+        half[..., -1] *= 2
+        return torch.fft.irfft(half, n=ctx.n)
 
 
 def ssm_kernel(
@@ -114,35 +87,33 @@ def ssm_kernel(
     and inverted by one FFT of M ≥ n_bins points. The part of the response beyond M bins folds
     back multiplied by r^M, here 1e-8, so neither Ā^n_bins nor a fixed training length is needed; undoing
     the damping amplifies rounding by at most 1e8, which double precision has to spare.
+
+    The sums over the diagonal that Woodbury's identity asks for, Σ_n v_n / (g - λ_n), are geometric series in z,
+    Δ (1+z) Σ_l z^l Σ_n v_n / (2 - Δλ_n) μ_n^l with μ = (2 + Δλ)/(2 - Δλ): FFTs of `geometric_sums`, with r in
+    μ. M terms of such a series, over 1 - r^M μ^M, are all of it at the M nodes.
     """
     n_fft = fast_length(max(n_bins, 16))
     lam_Hn, p_Hn, b_Hn, c_QHn = (x.to(torch.complex128) for x in (lam_Hn, p_Hn, b_Hn, c_QHn))
     dt_H1 = log_dt_H.double().exp()[:, None]
-    radius = _ALIASING ** (1 / n_fft)
-    angle_F = torch.arange(n_fft // 2 + 1, device=lam_Hn.device, dtype=torch.float64) * (
-        2 * math.pi / n_fft
-    )
-    z_F = torch.polar(torch.full_like(angle_F, radius), -angle_F)
-    # In units of Δ, the nodes are the same for every channel.
-    g_F = 2 * (1 - z_F) / (1 + z_F)
     lam_Hn = lam_Hn * dt_H1
+    log_radius = math.log(_ALIASING) / n_fft
+    log_mu_Hn = ((2 + lam_Hn) / (2 - lam_Hn)).log() + log_radius
+    series_Hn = dt_H1 / ((2 - lam_Hn) * (1 - torch.exp(log_mu_Hn * n_fft)))
     # Products of a right vector, B or P, with each read-out and with P*: (H, 2, Q+1, n).
-    right_H2n = torch.stack((b_Hn, p_Hn), 1)
+    right_H2n = torch.stack((b_Hn, p_Hn), 1) * series_Hn[:, None]
     left_HLn = torch.cat((c_QHn, p_Hn.conj()[None])).movedim(0, 1)
-    v = right_H2n[:, :, None] * left_HLn[:, None] * dt_H1[:, None, None]
-    coef = 2 * torch.stack((v.real, -(v * lam_Hn.conj()[:, None, None]).real), 1)
-    slope, level = (
-        _PairSums.apply(-2 * lam_Hn.real, lam_Hn.real**2 + lam_Hn.imag**2, coef.flatten(1, 3), g_F)
-        .unflatten(1, coef.shape[1:4])
-        .unbind(1)
-    )
-    for_b, for_p = (slope * g_F + level).unbind(1)
-    cb_HQF, pb_H1F = for_b.split(len(c_QHn), 1)
-    cp_HQF, pp_H1F = for_p.split(len(c_QHn), 1)
-    k_HQF = 2 / (1 + z_F) * (cb_HQF - cp_HQF * (pb_H1F / (1 + pp_H1F)))
+    v_HVn = (right_H2n[:, :, None] * left_HLn[:, None]).flatten(1, 2)
+    sums_HVF = _RealFFT.apply(geometric_sums(log_mu_Hn, v_HVn, n_fft))
+    n_q = len(c_QHn)
+    cb_HQF, pb_H1F, cp_HQF, pp_H1F = sums_HVF.split((n_q, 1, n_q, 1), 1)
+    nodes = torch.arange(n_fft // 2 + 1, device=lam_Hn.device, dtype=torch.float64)
+    nodes = nodes * (-2 * math.pi / n_fft)
+    one_z_F = 1 + torch.polar(torch.full_like(nodes, math.exp(log_radius)), nodes)
+    k_HQF = cb_HQF - cp_HQF * (pb_H1F / (1 / one_z_F + pp_H1F))
     k_HQT = torch.fft.irfft(k_HQF, n=n_fft)[..., :n_bins]
     lags_T = torch.arange(n_bins, device=lam_Hn.device, dtype=torch.float64)
-    return (k_HQT * radius**-lags_T).movedim(1, 0)
+    k_HQT = k_HQT * (2 * torch.exp(-log_radius * lags_T))
+    return k_HQT.movedim(1, 0)
 
 
 def long_convolution(x_HBT: Tensor, taps: Tensor) -> Tensor:
