@@ -6,8 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ldns_ray.checks import check_seed
 from ldns_ray.cli import add_root, add_tracking, default_root, run
-from ldns_ray.config import fingerprint
 from ldns_ray.data.shards import load_trialset, read_card
 from ldns_ray.evaluation import plots
 from ldns_ray.evaluation.comparison import (
@@ -17,7 +17,7 @@ from ldns_ray.evaluation.comparison import (
     sample_baseline,
     split_labels,
 )
-from ldns_ray.settings import check_seed
+from ldns_ray.settings import fingerprint
 from ldns_ray.tracking.runs import connect, default_uri
 
 

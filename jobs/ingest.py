@@ -9,10 +9,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ldns_ray.checks import check_seed
 from ldns_ray.cli import run
 from ldns_ray.data import shards, simulate
 from ldns_ray.data.ingest import AngleSpec, ArraySpec, npz_trials
-from ldns_ray.settings import check_seed
 
 EXAMPLES = """examples:
   128 simulated units driven by a Lorenz system, with true rates and latents:

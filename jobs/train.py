@@ -11,10 +11,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ldns_ray.cli import add_root, add_tracking, default_root, run
-from ldns_ray.config import EXPERIMENTS, Hardware, experiment, fingerprint, parse_overrides
+from ldns_ray.config import EXPERIMENTS, Hardware, experiment
 from ldns_ray.evaluation.comparison import Row, format_rows
 from ldns_ray.observers import Several, Terminal, Tracked
 from ldns_ray.pipeline import STAGES, Pipeline, connect_ray, simulated_dataset
+from ldns_ray.settings import fingerprint, parse_overrides, settings
 from ldns_ray.tracking.runs import connect, default_uri
 
 EXAMPLES = f"""experiments: {", ".join(EXPERIMENTS)}
@@ -63,8 +64,6 @@ def main(argv: list[str]) -> int:
     args = parser().parse_intermixed_args(argv)
     e = experiment(args.experiment, **parse_overrides(args.overrides))
     if args.settings:
-        from ldns_ray.config import settings
-
         for name, value in settings(e).items():
             print(f"{name} = {value}")
         return 0

@@ -24,7 +24,7 @@ import ray.data
 import torch
 
 from ldns_ray import storage
-from ldns_ray.config import Experiment, Hardware, fingerprint, to_dict
+from ldns_ray.config import Experiment, Hardware
 from ldns_ray.data import simulate
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.schema import Card, Trial
@@ -47,6 +47,7 @@ from ldns_ray.models.denoiser import Denoiser
 from ldns_ray.models.ldns import LDNS, Noise
 from ldns_ray.models.requests import TrainingDraws
 from ldns_ray.revision import commit
+from ldns_ray.settings import fingerprint, to_dict
 from ldns_ray.stages import best_device, encode_dataset, fit_observation, sample_dataset
 from ldns_ray.training.distributed import train_on_workers
 from ldns_ray.training.job import TrainingJob, run
