@@ -68,6 +68,8 @@ class Optimisation:
     """Stop after this many validations without a better validation loss; 0 trains every epoch."""
     validate_every: int = 1
     """Epochs between validations."""
+    bf16: bool = False
+    """Whether linear layers run in bfloat16 where there is a GPU; ignored on CPUs."""
 
     def __post_init__(self) -> None:
         check(
