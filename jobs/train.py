@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ldns_ray.cli import add_root, add_tracking, default_root, run
+from ldns_ray.cli import add_data, add_root, add_tracking, default_root, job_parser, run
 from ldns_ray.config import EXPERIMENTS, Hardware, experiment
 from ldns_ray.evaluation.comparison import Row, format_rows
 from ldns_ray.observers import Several, Terminal, Tracked
@@ -32,14 +32,10 @@ examples:
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = job_parser(__doc__, EXAMPLES)
     p.add_argument("experiment", help="name of the experiment")
     p.add_argument("overrides", nargs="*", metavar="setting=value", help="settings to change")
-    p.add_argument(
-        "--data", help="dataset made by jobs/ingest.py (default: what the experiment simulates)"
-    )
+    add_data(p)
     p.add_argument("--until", default="evaluation", help=f"last stage: {', '.join(STAGES)}")
     p.add_argument("--workers", type=int, default=1,
                    help="Ray Train workers; 0 trains in this process, without Ray (default: 1)")  # fmt: skip
