@@ -10,7 +10,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ldns_ray.cli import run
+from ldns_ray.cli import job_parser, run
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.schema import Card
 from ldns_ray.data.shards import load_trialset, read_card, verify_dataset
@@ -19,7 +19,7 @@ MAX_SESSIONS = 20
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(description=__doc__)
+    top = job_parser(__doc__)
     top.add_argument("dataset", help="folder or URI of a dataset, as written by jobs/ingest.py")
     top.add_argument("--split", help="rates and picture of this split only (default: all trials)")
     top.add_argument("--plot", metavar="FILE.png", help="draw raster, rates and population counts")

@@ -6,17 +6,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ldns_ray.cli import run
+from ldns_ray.cli import add_output, job_parser, run
 from ldns_ray.models.ldns import LDNS
 from ldns_ray.stages import encode_dataset
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description=__doc__)
+    p = job_parser(__doc__)
     p.add_argument("model", help="model folder or URI, as printed by jobs/train.py")
     p.add_argument("data", help="dataset made by jobs/ingest.py, of the same units")
-    p.add_argument("--out", required=True, help="where to write the dataset with latents and rates")
-    p.add_argument("--overwrite", action="store_true", help="replace a dataset that is there")
+    add_output(p, "where to write the dataset with latents and rates")
     return p
 
 

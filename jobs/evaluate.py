@@ -6,8 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ldns_ray.cli import add_root, add_tracking, default_root, run
-from ldns_ray.config import fingerprint
+from ldns_ray.checks import check_seed
+from ldns_ray.cli import add_root, add_seed, add_tracking, default_root, job_parser, run
 from ldns_ray.data.shards import load_trialset, read_card
 from ldns_ray.evaluation import plots
 from ldns_ray.evaluation.comparison import (
@@ -17,12 +17,12 @@ from ldns_ray.evaluation.comparison import (
     sample_baseline,
     split_labels,
 )
-from ldns_ray.settings import check_seed
+from ldns_ray.settings import fingerprint
 from ldns_ray.tracking.runs import connect, default_uri
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description=__doc__)
+    p = job_parser(__doc__)
     p.add_argument("real", help="dataset of real trials")
     p.add_argument(
         "sampled", nargs="+", help="datasets of sampled trials, of this or any other model"
@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--splits", type=int, default=20, help="random halvings of the reference (default: 20)"
     )
-    p.add_argument("--seed", type=int, default=0, help="seed of the halvings (default: 0)")
+    add_seed(p, "seed of the halvings")
     p.add_argument(
         "--label",
         default="",

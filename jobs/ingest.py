@@ -9,10 +9,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ldns_ray.cli import run
+from ldns_ray.checks import check_seed
+from ldns_ray.cli import add_output, add_seed, job_parser, run
 from ldns_ray.data import shards, simulate
 from ldns_ray.data.ingest import AngleSpec, ArraySpec, npz_trials
-from ldns_ray.settings import check_seed
 
 EXAMPLES = """examples:
   128 simulated units driven by a Lorenz system, with true rates and latents:
@@ -31,9 +31,7 @@ EXAMPLES = """examples:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    top = job_parser(__doc__, EXAMPLES)
     kinds = top.add_subparsers(dest="kind", required=True, metavar="{npz,simulate}")
 
     npz = kinds.add_parser("npz", help="a NumPy .npz file of spike counts")
@@ -80,9 +78,9 @@ def parser() -> argparse.ArgumentParser:
 
 def _common(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--out", required=True, help="folder or URI (s3://…) of the dataset to write")
+    add_output(parser, "folder or URI (s3://…) of the dataset to write")
     add("--name", help="name of the dataset (default: the last part of --out)")
-    add("--seed", type=int, default=42, help="of the split and the simulation (default: 42)")
+    add_seed(parser, "of the split and the simulation", 42)
     add("--fractions", type=float, nargs=3, metavar=("TRAIN", "VAL", "TEST"),
         help="shares of the splits (default: npz 0.6 0.2 0.2, lorenz 0.7 0.1 0.2, "
         "speech 0.7 0.15 0.15)")  # fmt: skip
@@ -90,7 +88,6 @@ def _common(parser: argparse.ArgumentParser) -> None:
     add("--citation", default="", help="how to cite it, for the card")
     add("--licence", default="", help="its licence, for the card")
     add("--shard-mb", type=float, default=96, help="uncompressed size of a file (default: 96)")
-    add("--overwrite", action="store_true", help="replace a dataset that is already there")
 
 
 def main(argv: list[str]) -> int:

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from ldns_ray.cli import run
+from ldns_ray.cli import add_output, add_seed, job_parser, run
 from ldns_ray.data.conditions import TrialConditions, is_condition_file, read_conditions
 from ldns_ray.data.shards import load_trialset
 from ldns_ray.models.conditioning import LENGTH
@@ -35,11 +35,9 @@ EXAMPLES = """examples:
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = job_parser(__doc__, EXAMPLES)
     p.add_argument("model", help="model folder or URI, as printed by jobs/train.py")
-    p.add_argument("--out", required=True, help="where to write the sampled dataset")
+    add_output(p, "where to write the sampled dataset")
     p.add_argument(
         "--n",
         type=int,
@@ -72,8 +70,7 @@ def parser() -> argparse.ArgumentParser:
         help="strength of the conditions: 1 as trained (default), 2 to exaggerate them, 0 to leave them out; needs a "
         "model trained with diffusion.condition_dropout",
     )  # fmt: skip
-    p.add_argument("--seed", type=int, default=0, help="same seed, same spikes (default: 0)")
-    p.add_argument("--overwrite", action="store_true", help="replace a dataset that is there")
+    add_seed(p, "same seed, same spikes")
     return p
 
 

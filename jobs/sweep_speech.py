@@ -10,11 +10,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ldns_ray.cli import add_root, add_tracking, default_root, run
-from ldns_ray.config import experiment, parse_overrides
+from ldns_ray.checks import check_seed
+from ldns_ray.cli import add_data, add_root, add_seed, add_tracking, default_root, job_parser, run
+from ldns_ray.config import experiment
 from ldns_ray.evaluation.comparison import Row, format_rows
 from ldns_ray.pipeline import connect_ray, simulated_dataset
-from ldns_ray.settings import check_seed
+from ldns_ray.settings import parse_overrides
 from ldns_ray.sweep import Sweep, format_result, run_sweep
 from ldns_ray.tracking.runs import connect, default_uri
 from search_spaces.speech import SPACE
@@ -30,9 +31,7 @@ EXAMPLES = """examples:
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = job_parser(__doc__, EXAMPLES)
     p.add_argument(
         "overrides", nargs="*", metavar="setting=value", help="settings of all trials to change"
     )
@@ -41,11 +40,9 @@ def parser() -> argparse.ArgumentParser:
         default="speech_small",
         help="what the trials start from (default: speech_small)",
     )
-    p.add_argument(
-        "--data", help="dataset made by jobs/ingest.py (default: what the experiment simulates)"
-    )
+    add_data(p)
     p.add_argument("--n-trials", type=int, default=4, help="trials (default: 4)")
-    p.add_argument("--seed", type=int, default=0, help="seed of the search (default: 0)")
+    add_seed(p, "seed of the search")
     p.add_argument(
         "--cpus-per-trial", type=float, default=1.0, help="CPUs of each trial (default: 1)"
     )

@@ -10,11 +10,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ldns_ray.cli import add_root, add_tracking, default_root, run
-from ldns_ray.config import EXPERIMENTS, Hardware, experiment, fingerprint, parse_overrides
+from ldns_ray.cli import add_data, add_root, add_tracking, default_root, job_parser, run
+from ldns_ray.config import EXPERIMENTS, Hardware, experiment
 from ldns_ray.evaluation.comparison import Row, format_rows
 from ldns_ray.observers import Several, Terminal, Tracked
 from ldns_ray.pipeline import STAGES, Pipeline, connect_ray, simulated_dataset
+from ldns_ray.settings import fingerprint, parse_overrides, settings
 from ldns_ray.tracking.runs import connect, default_uri
 
 EXAMPLES = f"""experiments: {", ".join(EXPERIMENTS)}
@@ -31,14 +32,10 @@ examples:
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = job_parser(__doc__, EXAMPLES)
     p.add_argument("experiment", help="name of the experiment")
     p.add_argument("overrides", nargs="*", metavar="setting=value", help="settings to change")
-    p.add_argument(
-        "--data", help="dataset made by jobs/ingest.py (default: what the experiment simulates)"
-    )
+    add_data(p)
     p.add_argument("--until", default="evaluation", help=f"last stage: {', '.join(STAGES)}")
     p.add_argument("--workers", type=int, default=1,
                    help="Ray Train workers; 0 trains in this process, without Ray (default: 1)")  # fmt: skip
@@ -63,8 +60,6 @@ def main(argv: list[str]) -> int:
     args = parser().parse_intermixed_args(argv)
     e = experiment(args.experiment, **parse_overrides(args.overrides))
     if args.settings:
-        from ldns_ray.config import settings
-
         for name, value in settings(e).items():
             print(f"{name} = {value}")
         return 0

@@ -1,4 +1,4 @@
-"""How a job ends: quietly, or with one line that says what is wrong."""
+"""What jobs have in common: their parsers and options, and how they end: quietly, or with one line of error."""
 
 from __future__ import annotations
 
@@ -41,6 +41,12 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
         sys.exit(130)
 
 
+def job_parser(doc: str | None, examples: str = "") -> argparse.ArgumentParser:
+    """A parser that describes a job by its module's docstring and, as they are written, examples."""
+    kind = argparse.RawDescriptionHelpFormatter if examples else argparse.HelpFormatter
+    return argparse.ArgumentParser(description=doc, epilog=examples or None, formatter_class=kind)
+
+
 def add_root(parser: argparse.ArgumentParser) -> None:
     """The option that says where everything is kept."""
     parser.add_argument(
@@ -61,3 +67,21 @@ def add_tracking(parser: argparse.ArgumentParser) -> None:
         "--tracking-uri",
         help="MLflow server (default: MLFLOW_TRACKING_URI, else a SQLite store under the root)",
     )
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """The option that says which dataset an experiment takes."""
+    parser.add_argument(
+        "--data", help="dataset made by jobs/ingest.py (default: what the experiment simulates)"
+    )
+
+
+def add_output(parser: argparse.ArgumentParser, what: str) -> None:
+    """The options that say where a dataset goes, and whether another may be there."""
+    parser.add_argument("--out", required=True, help=what)
+    parser.add_argument("--overwrite", action="store_true", help="replace a dataset that is there")
+
+
+def add_seed(parser: argparse.ArgumentParser, what: str, default: int = 0) -> None:
+    """The option that says what random draws follow from."""
+    parser.add_argument("--seed", type=int, default=default, help=f"{what} (default: {default})")

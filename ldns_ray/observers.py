@@ -7,9 +7,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ldns_ray import storage
-from ldns_ray.config import settings
 from ldns_ray.evaluation.comparison import Row, metric_rows
 from ldns_ray.pipeline import Observer, Pipeline
+from ldns_ray.settings import settings
 from ldns_ray.tracking.model import log_model
 from ldns_ray.tracking.runs import Run
 

@@ -24,7 +24,7 @@ import ray.data
 import torch
 
 from ldns_ray import storage
-from ldns_ray.config import Experiment, Hardware, fingerprint, to_dict
+from ldns_ray.config import Experiment, Hardware
 from ldns_ray.data import simulate
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.schema import Card, Trial
@@ -44,12 +44,13 @@ from ldns_ray.evaluation.comparison import (
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.conditioning import LENGTH, Conditioning
 from ldns_ray.models.denoiser import Denoiser
-from ldns_ray.models.ldns import LDNS, Noise
+from ldns_ray.models.ldns import LDNS
 from ldns_ray.models.requests import TrainingDraws
 from ldns_ray.revision import commit
+from ldns_ray.settings import fingerprint, to_dict
 from ldns_ray.stages import best_device, encode_dataset, fit_observation, sample_dataset
 from ldns_ray.training.distributed import train_on_workers
-from ldns_ray.training.job import TrainingJob, run
+from ldns_ray.training.job import TrainingJob, noise, run
 from ldns_ray.training.loop import Workers
 
 VERSIONS = {
@@ -366,11 +367,10 @@ class Pipeline:
         settings, weights = self._weights("diffusion")
         denoiser = Denoiser(**settings)
         denoiser.load_state_dict(weights)
-        d = self.experiment.diffusion
         z = self.latent_statistics()
         return LDNS(
             self.autoencoder(), self._weights("autoencoder")[0], denoiser, settings,
-            Noise(d.n_steps, d.beta_start, d.beta_end), z["mean"], z["std"],
+            noise(self.experiment.diffusion), z["mean"], z["std"],
             self.conditioning(), self.training_draws(), self.card.bin_width_s, list(self.card.unit_names),
             latent_bound_D=z["bound"],
         )  # fmt: skip

@@ -25,18 +25,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(known)}."
 
 
-def check_seed(name: str, seed: int) -> None:
-    """Raises ValueError for a seed that keyed generators cannot hold beside what else is in their key."""
-    if not 0 <= seed < 2**48:
-        raise ValueError(f"{name} must be in [0, 2^48), got {seed}.")
-
-
-def one_of(names: Iterable[str]) -> str:
-    """`a, b or c`."""
-    *others, last = names
-    return f"{', '.join(others)} or {last}" if others else last
-
-
 def settings(config: Any, prefix: str = "") -> dict[str, Any]:
     """All settings of a config as {dotted name: value}."""
     flat: dict[str, Any] = {}

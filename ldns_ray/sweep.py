@@ -20,18 +20,12 @@ from ray.tune.search.sample import Domain
 
 from ldns_ray import storage
 from ldns_ray.cli import JobError
-from ldns_ray.config import (
-    Experiment,
-    Hardware,
-    did_you_mean,
-    fingerprint,
-    override,
-    settings,
-)
+from ldns_ray.config import Experiment, Hardware
 from ldns_ray.data.shards import fits_in_object_store, read_card, read_dataset
 from ldns_ray.evaluation.comparison import SHORT_NAMES, format_table
 from ldns_ray.observers import evaluation_metrics, log_files
 from ldns_ray.pipeline import Pipeline
+from ldns_ray.settings import did_you_mean, fingerprint, override, settings
 from ldns_ray.tracking.runs import Tracking, connect, standard_tags
 from ldns_ray.training.distributed import relayed
 from ldns_ray.trial import (

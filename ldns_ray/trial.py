@@ -15,9 +15,10 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 from ray.util.queue import Queue
 
-from ldns_ray.config import Experiment, Hardware, override
+from ldns_ray.config import Experiment, Hardware
 from ldns_ray.observers import Several, Terminal, Tracked
 from ldns_ray.pipeline import Pipeline, unguarded
+from ldns_ray.settings import override
 from ldns_ray.tracking.runs import connect
 
 NUMBER = "trial_number"

@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 ORDER = (
     {"settings", "local"},
+    {"sections"},
     {"config"},
     {"data", "models"},
     {"training"},
@@ -26,7 +27,7 @@ ORDER = (
 )
 """Every part imports parts before it; parts that stand together do not import one another."""
 
-LEAVES = {"cli", "memory", "storage", "revision"}
+LEAVES = {"checks", "cli", "memory", "storage", "revision"}
 """Import nothing of the project."""
 
 RAY = (

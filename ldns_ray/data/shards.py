@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -365,10 +365,12 @@ def streamed_batches(
     seed: int,
     epoch: int,
     split: str | None = "train",
+    prepare: Callable[[TrialSet], TrialSet] = lambda trials: trials,
 ) -> Iterator[Batch]:
     """One epoch of batches that never holds the dataset in memory.
 
     source: a dataset's URI, of which `split` is read, or a Ray dataset or iterator as it is.
+    prepare: makes of a batch's trials what the network sees.
     Trials are shuffled within a buffer of `SHUFFLE_BATCHES` batches, by (seed, epoch). `index_B`
     is the place in the epoch's stream. A new pass is started at every call.
     """
@@ -382,7 +384,7 @@ def streamed_batches(
     )
     first = 0
     for table in tables:
-        trials = trialset_from_tables([table], card, sort=False)
+        trials = prepare(trialset_from_tables([table], card, sort=False))
         batch = trials.batch(np.arange(len(trials)))
         batch.index_B += first
         first += len(trials)

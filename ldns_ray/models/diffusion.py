@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ldns_ray.checks import one_of
 from ldns_ray.models.autoencoder import Loss
-from ldns_ray.settings import one_of
 
 PredictNoise = Callable[[Tensor, Tensor], Tensor]
 DrawNoise = Callable[[], Tensor]

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ldns_ray.checks import check_seed
 from ldns_ray.models import blocks
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.blocks import BLOCK, Arrays
@@ -27,7 +28,6 @@ from ldns_ray.models.observation import (
     sample_poisson,
 )
 from ldns_ray.models.requests import Requests, TrainingDraws, resolve
-from ldns_ray.settings import check_seed
 
 FORMAT = 1
 

@@ -1,7 +1,6 @@
 """The training loop under Ray Train: Ray Data feeds the workers, DDP averages their gradients."""
 
 import contextlib
-import dataclasses
 import logging
 import os
 import threading
@@ -20,7 +19,7 @@ from ray.util.queue import Empty, Queue
 from torch import Tensor
 
 from ldns_ray.config import Hardware
-from ldns_ray.data.batches import Batch, TrialSet
+from ldns_ray.data.batches import Batch
 from ldns_ray.data.schema import Card
 from ldns_ray.data.shards import (
     fits_in_object_store,
@@ -30,7 +29,7 @@ from ldns_ray.data.shards import (
     trialset_from_tables,
 )
 from ldns_ray.training.job import TrainingJob, run
-from ldns_ray.training.loop import Workers
+from ldns_ray.training.loop import ResidentData, Workers
 
 log = logging.getLogger(__name__)
 
@@ -49,14 +48,15 @@ class StreamedData:
     job: TrainingJob
     stream: ray.data.DataIterator
     card: Card
-    validation: TrialSet
-    workers: Workers
+    resident: ResidentData
+    """This worker's validation trials; no training trials."""
 
     @property
     def _share(self) -> tuple[int, int]:
         """Trials of an epoch, and of a batch, that one worker sees."""
-        n_trials = self.card.splits["train"]["n_trials"] // self.workers.world_size
-        return n_trials, max(1, self.job.optimisation.batch_size // self.workers.world_size)
+        world_size = self.resident.world_size
+        n_trials = self.card.splits["train"]["n_trials"] // world_size
+        return n_trials, max(1, self.job.optimisation.batch_size // world_size)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -64,24 +64,13 @@ class StreamedData:
         return -(-n_trials // batch)
 
     def train_batches(self, epoch: int) -> Iterable[Batch]:
-        seed = self.job.experiment.seed
-        for batch in streamed_batches(
-            self.stream, self.card, self._share[1], seed=seed, epoch=epoch
-        ):
-            yield self._prepared(batch)
-
-    def _prepared(self, batch: Batch) -> Batch:
-        if batch.latents_BTD is None or self.job.network == "autoencoder":
-            return batch
-        mean, std = (torch.as_tensor(x) for x in (self.job.latent_mean_D, self.job.latent_std_D))
-        z_BTD = (batch.latents_BTD - mean) / std
-        clip = self.job.experiment.diffusion.latent_clip
-        return dataclasses.replace(batch, latents_BTD=z_BTD.clamp(-clip, clip) if clip else z_BTD)
+        return streamed_batches(
+            self.stream, self.card, self._share[1], seed=self.job.experiment.seed, epoch=epoch,
+            prepare=self.job.prepare,
+        )  # fmt: skip
 
     def validation_batches(self) -> Iterable[Batch]:
-        return self.job.resident(
-            self.validation, self.validation, self.workers
-        ).validation_batches()
+        return self.resident.validation_batches()
 
 
 def _all_reduce(x: Tensor) -> Tensor:
@@ -113,7 +102,8 @@ def _train_worker(settings: dict[str, Any]) -> None:
     if settings["resident"]:
         data: Any = job.resident(trialset_from_tables(_tables("train"), card), validation, workers)
     else:
-        data = StreamedData(job, ray.train.get_dataset_shard("train"), card, validation, workers)
+        resident = job.resident(validation.subset([]), validation, workers)
+        data = StreamedData(job, ray.train.get_dataset_shard("train"), card, resident)
     every = max(1, job.optimisation.epochs // 50)
 
     def on_epoch(row: dict[str, float], checkpoint: Callable[[], bytes]) -> None:

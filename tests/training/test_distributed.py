@@ -1,5 +1,6 @@
 """The loop under Ray Train: two workers train what one trains, resumed = uninterrupted, streamed = all trials."""
 
+import dataclasses
 import io
 from collections import Counter
 from pathlib import Path
@@ -11,11 +12,12 @@ import torch
 from ldns_ray import storage
 from ldns_ray.config import Hardware, experiment
 from ldns_ray.data.schema import Trial
-from ldns_ray.data.shards import load_trialset, write_dataset
+from ldns_ray.data.shards import load_trialset, read_card, read_dataset, write_dataset
 from ldns_ray.models.conditioning import Conditioning
+from ldns_ray.settings import override
 from ldns_ray.stages import latent_statistics
 from ldns_ray.training import distributed, job
-from ldns_ray.training.distributed import train_on_workers
+from ldns_ray.training.distributed import StreamedData, train_on_workers
 from ldns_ray.training.job import TrainingJob
 from ldns_ray.training.loop import Workers
 
@@ -236,6 +238,29 @@ def test_a_streamed_epoch_trains_on_every_trial(tmp_path):
         orders.append(tuple(tuple(trials) for trials in seen.values()))
     assert len(set(orders)) > 1
     assert len(list((tmp_path / "seen").iterdir())) == 18
+
+
+def test_streamed_trials_are_prepared_as_resident_ones_are(tmp_path):
+    one_job = training_job("diffusion", dataset(tmp_path / "data"), tmp_path / "out")
+    clipped = override(one_job.experiment, {"diffusion.latent_clip": 1.0})
+    one_job = dataclasses.replace(one_job, experiment=clipped)
+    train, val = (load_trialset(one_job.data_uri, s, one_job.columns) for s in ("train", "val"))
+    resident = one_job.resident(train.subset([]), val, Workers())
+    stream = read_dataset(one_job.data_uri, "train", one_job.columns)
+    streamed = StreamedData(one_job, stream, read_card(one_job.data_uri), resident)
+    assert streamed.steps_per_epoch == STEPS_PER_EPOCH
+    expected = {len(z): z for z in one_job.prepare(train).latents_list()}
+    assert max(np.abs(z).max() for z in expected.values()) == 1
+    seen = []
+    for batch in streamed.train_batches(0):
+        for z, n in zip(batch.latents_BTD.numpy(), batch.n_bins_B.tolist(), strict=True):
+            np.testing.assert_array_equal(z[:n], expected[n])
+            np.testing.assert_array_equal(z[n:], 0)
+            seen.append(n)
+    assert sorted(seen) == sorted(LENGTHS)
+    (batch,) = streamed.validation_batches()
+    (wanted,) = one_job.resident(train, val, Workers()).validation_batches()
+    torch.testing.assert_close(batch.latents_BTD, wanted.latents_BTD, rtol=0, atol=0)
 
 
 def test_cpus_left_for_ray_data(monkeypatch):
