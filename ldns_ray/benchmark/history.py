@@ -2,18 +2,14 @@
 
 # S trials, T bins, N units, J history bins.
 
-import ctypes
-import gc
-import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from scipy.special import gammaln
 from torch import nn
 
+from ldns_ray.benchmark.timing import peak_bytes, timed
 from ldns_ray.models.observation import SpikeHistory, fit_spike_history
 
 N_HISTORY, COUNT_CAP = 20, 5
@@ -36,10 +32,10 @@ def spike_history(
     steps = adamw_steps(spikes, rates, **options)
     fit_s, step_s = np.inf, np.inf
     for count in (len(part) for part in np.array_split(np.arange(n_reference_steps), 3)):
-        seconds, fitted = _timed(lambda: fit_spike_history(spikes, rates, **options))
+        seconds, fitted = timed(lambda: fit_spike_history(spikes, rates, **options))
         fit_s = min(fit_s, seconds)
         for _ in range(count):
-            seconds, reference = _timed(lambda: next(steps))
+            seconds, reference = timed(lambda: next(steps))
             step_s = min(step_s, seconds)
     return {
         "fit_s": fit_s,
@@ -123,27 +119,3 @@ def log_likelihood(
         total += float((now * np.log(np.maximum(rate, 1e-300)) - rate - gammaln(now + 1)).sum())
         n_entries += now.size
     return total / n_entries
-
-
-def peak_bytes(function: Callable[[], object]) -> float:
-    """The most memory that the function adds to this process while it runs; NaN where there is no /proc."""
-    if not Path("/proc/self/clear_refs").exists():
-        return np.nan
-    # Memory that was freed is given back, lest it be used unseen, and the peak starts anew: man 5 proc.
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _status_bytes("VmRSS")
-    function()
-    return _status_bytes("VmHWM") - before
-
-
-def _status_bytes(key: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return float(next(line.split()[1] for line in lines if line.startswith(f"{key}:"))) * 1024
-
-
-def _timed(function: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
-    result = function()
-    return time.perf_counter() - start, result

@@ -7,10 +7,10 @@ from ldns_ray.benchmark.history import (
     REFERENCE_STEPS,
     adamw_steps,
     log_likelihood,
-    peak_bytes,
     simulate,
     spike_history,
 )
+from ldns_ray.benchmark.timing import peak_bytes
 from ldns_ray.models.observation import SpikeHistory
 
 

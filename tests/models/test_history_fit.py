@@ -120,7 +120,8 @@ def test_memory_holds_no_windows():
     bytes per entry and, here, two megabytes of chunks: with what libraries take, not a seventh of the windows."""
     program = """if True:
         import json, numpy as np
-        from ldns_ray.benchmark.history import peak_bytes, simulate
+        from ldns_ray.benchmark.history import simulate
+        from ldns_ray.benchmark.timing import peak_bytes
         from ldns_ray.models import history_likelihood
         from ldns_ray.models.observation import fit_spike_history
         history_likelihood.CHUNK_ENTRIES = 2**16

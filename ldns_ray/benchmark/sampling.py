@@ -1,0 +1,64 @@
+"""Sampling time of the paper's reach model: every diffusion step, and a few solver steps."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from ldns_ray.benchmark.timing import timed
+from ldns_ray.config import experiment
+from ldns_ray.models.autoencoder import Autoencoder
+from ldns_ray.models.conditioning import Conditioning
+from ldns_ray.models.denoiser import Denoiser
+from ldns_ray.models.ldns import LDNS, Noise, TrainingDraws
+
+N_UNITS, N_BINS = 182, 140
+FEW_STEPS = 20
+
+
+def untrained_model(name: str = "reach", n_units: int = N_UNITS, n_bins: int = N_BINS) -> LDNS:
+    """The model of a named experiment with its initial weights, Poisson, without conditions."""
+    e = experiment(name)
+    a, d = e.autoencoder, e.diffusion
+    autoencoder: dict[str, Any] = {
+        "n_units": n_units, "n_latents": a.n_latents, "width": a.width, "n_blocks": a.n_blocks,
+        "n_decoder_blocks": a.n_decoder_blocks, "bidirectional": a.bidirectional,
+    }  # fmt: skip
+    noise = Noise(d.n_steps, d.beta_start, d.beta_end)
+    denoiser: dict[str, Any] = {
+        "n_latents": a.n_latents, "width": d.width, "n_blocks": d.n_blocks, "head_gain": d.head_gain,
+        "level": asdict(noise) if d.level else None,
+    }  # fmt: skip
+    lengths = np.full(1, n_bins)
+    ones = np.ones(a.n_latents, np.float32)
+    return LDNS(
+        Autoencoder(**autoencoder), autoencoder, Denoiser(**denoiser), denoiser, noise, 0 * ones, ones,
+        Conditioning.fit((), (), n_bins_S=lengths, conditions={}, covariates={}),
+        TrainingDraws(lengths, {}, {}), 0.005, [f"unit {i}" for i in range(n_units)], latent_bound_D=5 * ones,
+    )  # fmt: skip
+
+
+def sampling(
+    device: torch.device, *, n_trials: int = 2000, batch: int = 16, model: LDNS | None = None
+) -> dict[str, float]:
+    """Time one batch by `ddpm` over the whole schedule and by `dpmpp_2m` in `FEW_STEPS` steps.
+
+    Returns `batch`, `ddpm_s`, `dpmpp_2m_s`, `speedup`; and, on a GPU measured, on a CPU reckoned from the
+    batch, `ddpm_all_s` and `dpmpp_2m_all_s` for `n_trials`.
+    """
+    model = (model or untrained_model()).to(device)
+    model.sample(1, sampler="dpmpp_2m", n_steps=1)  # what is set up once
+
+    def seconds(n: int, sampler: str) -> float:
+        return timed(lambda: model.sample(n, sampler=sampler, n_steps=FEW_STEPS), device)[0]
+
+    slow, fast = seconds(batch, "ddpm"), min(seconds(batch, "dpmpp_2m") for _ in range(5))
+    if device.type == "cuda":
+        all_slow, all_fast = seconds(n_trials, "ddpm"), seconds(n_trials, "dpmpp_2m")
+    else:
+        all_slow, all_fast = (s * n_trials / batch for s in (slow, fast))
+    return {
+        "batch": batch, "ddpm_s": slow, "dpmpp_2m_s": fast, "speedup": slow / fast,
+        "n_trials": n_trials, "ddpm_all_s": all_slow, "dpmpp_2m_all_s": all_fast,
+    }  # fmt: skip
