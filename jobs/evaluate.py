@@ -18,7 +18,7 @@ from ldns_ray.evaluation.comparison import (
     split_labels,
 )
 from ldns_ray.settings import fingerprint
-from ldns_ray.tracking.runs import connect, default_uri
+from ldns_ray.tracking.connection import connect, default_uri
 
 
 def parser() -> argparse.ArgumentParser:

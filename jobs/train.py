@@ -12,11 +12,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ldns_ray.cli import add_data, add_root, add_tracking, default_root, job_parser, run
 from ldns_ray.config import EXPERIMENTS, Hardware, experiment
+from ldns_ray.data.simulated import simulated_dataset
 from ldns_ray.evaluation.comparison import Row, format_rows
 from ldns_ray.observers import Several, Terminal, Tracked
-from ldns_ray.pipeline import STAGES, Pipeline, connect_ray, simulated_dataset
+from ldns_ray.pipeline import STAGES, Pipeline, connect_ray
 from ldns_ray.settings import fingerprint, parse_overrides, settings
-from ldns_ray.tracking.runs import connect, default_uri
+from ldns_ray.tracking.connection import connect, default_uri
 
 EXAMPLES = f"""experiments: {", ".join(EXPERIMENTS)}
 settings are given by their dotted names; `python jobs/train.py EXPERIMENT --settings` lists them

@@ -7,16 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from ldns_ray.checks import (
-    BELOW_ONE,
-    DISTINCT,
-    NON_NEGATIVE,
-    POSITIVE,
-    SEED,
-    Rule,
-    at_least,
-    check,
-)
+from ldns_ray.checks import BELOW_ONE, DISTINCT, NON_NEGATIVE, POSITIVE, SEED, Rule, at_least, check
 
 SamplerName = Literal["ddpm", "ddim", "dpmpp_2m"]
 """The samplers of `ldns_ray.models.diffusion.SAMPLERS`."""

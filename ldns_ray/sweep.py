@@ -26,7 +26,8 @@ from ldns_ray.evaluation.comparison import SHORT_NAMES, format_table
 from ldns_ray.observers import evaluation_metrics, log_files
 from ldns_ray.pipeline import Pipeline
 from ldns_ray.settings import did_you_mean, fingerprint, override, settings
-from ldns_ray.tracking.runs import Tracking, connect, standard_tags
+from ldns_ray.tracking.connection import connect
+from ldns_ray.tracking.runs import Tracking, standard_tags
 from ldns_ray.training.distributed import relayed
 from ldns_ray.trial import (
     NUMBER,

@@ -19,7 +19,7 @@ from ldns_ray.config import Experiment, Hardware
 from ldns_ray.observers import Several, Terminal, Tracked
 from ldns_ray.pipeline import Pipeline, unguarded
 from ldns_ray.settings import override
-from ldns_ray.tracking.runs import connect
+from ldns_ray.tracking.connection import connect
 
 NUMBER = "trial_number"
 """Key of a trial's number, from 1, beside the settings that Tune hands to it."""

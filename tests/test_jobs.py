@@ -12,7 +12,7 @@ import pytest
 from jobs import benchmark, describe, encode, evaluate, ingest, sample, sweep_speech, train
 from ldns_ray import cli
 from ldns_ray.data.shards import load_trialset, read_card
-from ldns_ray.pipeline import simulated_dataset
+from ldns_ray.data.simulated import simulated_dataset
 from ldns_ray.settings import override, settings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 ORDER = (
-    {"settings", "local"},
-    {"sections"},
+    {"settings", "services"},
+    {"sections", "local"},
     {"config"},
     {"data", "models"},
     {"training"},

@@ -10,12 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ldns_ray import local
+from ldns_ray import local, services
 
 
-def _service(process: subprocess.Popen, **changes: object) -> local.Service:
+def _service(process: subprocess.Popen, **changes: object) -> services.Service:
     created = psutil.Process(process.pid).create_time()
-    service = local.Service("ray", process.pid, created, "none", "http://127.0.0.1:9", 9, "log")
+    service = services.Service("ray", process.pid, created, "none", "http://127.0.0.1:9", 9, "log")
     return replace(service, **changes)
 
 
@@ -40,7 +40,7 @@ def test_a_reused_pid_is_not_ours(tmp_path, sleeper):
     (tmp_path / "services.json").write_text(json.dumps([asdict(stale)]))
     local.down(tmp_path)
     assert sleeper.poll() is None
-    assert local._read(tmp_path) == {}
+    assert services.read_services(tmp_path) == {}
 
 
 def test_a_spoiled_record_is_named(tmp_path, capsys):
@@ -56,7 +56,7 @@ def test_stop_reaches_processes_that_left_the_session(tmp_path):
         f"subprocess.Popen([sys.executable, '-c', {child!r}], start_new_session=True)\n"
         "time.sleep(600)"
     )
-    env = {local.MARKER: "here", "PATH": ""}
+    env = {services.MARKER: "here", "PATH": ""}
     process = subprocess.Popen([sys.executable, "-c", parent], env=env, start_new_session=True)
     service = _service(process, marker="here")
     deadline = time.monotonic() + 20
@@ -65,15 +65,15 @@ def test_stop_reaches_processes_that_left_the_session(tmp_path):
     # The first process is gone, as after a crash: only the mark is left to find the other by.
     process.kill()
     process.wait()
-    assert len(local._members(service)) == 1
-    assert local._stop(service)
-    assert local._members(service) == []
+    assert len(services._members(service)) == 1
+    assert services.stop(service)
+    assert services._members(service) == []
 
 
 def test_a_service_that_does_not_start_shows_its_log(tmp_path):
     command = [sys.executable, "-c", "print('no such port'); raise SystemExit(3)"]
     with pytest.raises(RuntimeError, match=r"MLflow ended with status 3[\s\S]*no such port"):
-        local._start(tmp_path, "mlflow", command, {}, [local._free_port(5000)])
+        services._start(tmp_path, "mlflow", command, {}, [services._free_port(5000)])
 
 
 SERVER = """
@@ -91,30 +91,32 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 
 
 def test_another_servers_answer_is_not_ours(tmp_path):
-    port = local._free_port(5000)
+    port = services._free_port(5000)
     other = subprocess.Popen([sys.executable, "-c", SERVER, str(port), "0"])
     asked: list[int] = []
 
-    def start(first: int) -> local.Service:
+    def start(first: int) -> services.Service:
         # Both found the same port free; the other server was quicker.
-        asked.append(port if not asked else local._free_port(first))
+        asked.append(port if not asked else services._free_port(first))
         command = [sys.executable, "-c", SERVER, str(asked[-1]), "0.5"]
-        return local._start(tmp_path, "mlflow", command, {}, [asked[-1]])
+        return services._start(tmp_path, "mlflow", command, {}, [asked[-1]])
 
     service = None
     try:
-        while not local._answers(
+        while not services._answers(
             _service(other, name="mlflow", address=f"http://127.0.0.1:{port}")
         ):
             time.sleep(0.05)
-        service = local._retrying(start, port)
+        service = services.retrying(start, port)
         assert service.port != port
         assert asked == [port, service.port]
-        assert local._serves(service, limit_s=0)
-        assert not local._serves(_service(other, name="mlflow", address=service.address), limit_s=0)
+        assert services.serves(service, limit_s=0)
+        assert not services.serves(
+            _service(other, name="mlflow", address=service.address), limit_s=0
+        )
     finally:
         if service is not None:
-            local._stop(service)
+            services.stop(service)
         other.kill()
         other.wait()
 
@@ -196,10 +198,10 @@ def test_services_up_twice_repaired_used_and_down(tmp_path, monkeypatch, capfd, 
         assert lines[1:] == [f"{root} {second['mlflow'].address}"]
         assert local.main([*submit, "3"]) != 0
 
-        members = [p for service in second.values() for p in local._members(service)]
+        members = [p for service in second.values() for p in services._members(service)]
         assert local.main(["down", *command]) == 0
         assert not psutil.wait_procs(members, timeout=0)[1]
-        assert local._read(root) == {}
+        assert services.read_services(root) == {}
         assert sleeper.poll() is None
     finally:
         local.down(root)
@@ -218,16 +220,16 @@ def test_free_port_skips_a_listener():
         s.bind(("127.0.0.1", 0))
         s.listen()
         port = s.getsockname()[1]
-        assert local._free_port(port) > port
+        assert services._free_port(port) > port
 
 
 def test_token_is_private_and_kept(tmp_path: Path, monkeypatch):
     path = tmp_path / "ray" / "token"
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(path))
-    local._write_token()
+    services._write_token()
     token = path.read_text()
     assert len(token) == 64
     assert path.stat().st_mode & 0o077 == 0
-    local._write_token()
+    services._write_token()
     assert path.read_text() == token

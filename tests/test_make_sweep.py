@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ldns_ray import local
+from ldns_ray import local, services
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = (
@@ -68,12 +68,16 @@ def test_make_sweep_twice_and_stop(tmp_path):
         tables = [text[text.index("Trials, best first") :] for text in (first, second)]
         assert tables[0] == tables[1]
 
-        members = [p for service in local._read(root).values() for p in local._members(service)]
+        members = [
+            p
+            for service in services.read_services(root).values()
+            for p in services._members(service)
+        ]
         assert len(members) > 3
         stopped, _ = make("stop", root, token)
         assert stopped.count("stopped") == 2
         assert not psutil.wait_procs(members, timeout=5)[1]
-        assert local._read(root) == {}
+        assert services.read_services(root) == {}
         with pytest.raises(OSError, match="refused"):
             urllib.request.urlopen(url.partition("#")[0], timeout=5)
     finally:

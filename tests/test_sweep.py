@@ -22,7 +22,7 @@ from ldns_ray.data.shards import read_card
 from ldns_ray.pipeline import Pipeline
 from ldns_ray.settings import override
 from ldns_ray.sweep import Sweep, format_result, open_study, run_sweep
-from ldns_ray.tracking.runs import connect
+from ldns_ray.tracking.connection import connect
 from ldns_ray.trial import StudySearch, stage_guard, trial_experiment
 
 PLOTS = ("rasters", "population_counts", "correlations", "isi", "training_curves", "latents")

@@ -17,9 +17,10 @@ import pytest
 from matplotlib.figure import Figure
 from mlflow.exceptions import MlflowException
 
-from ldns_ray import local
-from ldns_ray.tracking import outbox, runs
-from ldns_ray.tracking.runs import Tracking, connect, default_uri
+from ldns_ray import local, services
+from ldns_ray.tracking import connection, outbox, runs
+from ldns_ray.tracking.connection import connect, default_uri
+from ldns_ray.tracking.runs import Tracking
 
 
 @pytest.fixture(scope="module")
@@ -287,11 +288,11 @@ def test_addresses(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"must start with http://.* got 'file:///x'"):
         connect("file:///x", "e")
     # A name and password in the address stay out of what is printed.
-    assert runs._public("http://me:secret@h:1/mlflow/") == "http://h:1/mlflow"
+    assert runs.public("http://me:secret@h:1/mlflow/") == "http://h:1/mlflow"
 
 
 def test_no_server(monkeypatch):
-    monkeypatch.setattr(runs, "REACH_LIMIT_S", 1.0)
+    monkeypatch.setattr(connection, "REACH_LIMIT_S", 1.0)
     with pytest.raises(
         ConnectionError, match=r"at http://127\.0\.0\.1:9: .* make ui, or set MLFLOW"
     ):
@@ -308,7 +309,7 @@ def test_no_server_is_told_in_time():
 
 WRITER = """
 import sys, time
-from ldns_ray.tracking.runs import connect
+from ldns_ray.tracking.connection import connect
 tracking = connect(sys.argv[1], "outage")
 with tracking.run("r", key="k") as run:
     print(run.run_id, run.url, flush=True)
@@ -337,7 +338,7 @@ def test_nothing_is_lost_when_the_server_restarts(tmp_path):
             run_id, url = writer.stdout.readline().split()
             assert url.startswith(f"{server.address}/#/experiments/")
             time.sleep(2)
-            for process in local._members(server):
+            for process in services._members(server):
                 process.send_signal(signal.SIGKILL)
             time.sleep(4)
             again = local.up(tmp_path, ("mlflow",))["mlflow"]

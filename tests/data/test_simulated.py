@@ -1,0 +1,20 @@
+"""Simulated datasets, made once."""
+
+import pytest
+
+from ldns_ray.data.shards import read_card
+from ldns_ray.data.simulated import simulated_dataset
+from ldns_ray.settings import override
+from tests.pipelines import files
+
+
+@pytest.mark.parametrize("simulator", ["lorenz", "speech"])
+def test_simulated_datasets_follow_their_settings(tiny, tmp_path, simulator):
+    e = override(tiny, {"dataset.simulator": simulator, "dataset.min_bins": 60})
+    uri = simulated_dataset(e, str(tmp_path))
+    card = read_card(uri)
+    assert (card.n_trials, card.n_units, card.min_bins, card.max_bins) == (24, 16, 60, 60)
+    before = files(tmp_path)
+    assert simulated_dataset(e, str(tmp_path)) == uri
+    assert files(tmp_path) == before
+    assert simulated_dataset(override(e, {"dataset.seed": 1}), str(tmp_path)) != uri
