@@ -136,7 +136,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def log(tracking_uri: str, result: Mapping[str, Any]) -> str:
     """Record the result in MLflow; the address of the run."""
-    from ldns_ray.tracking.runs import connect
+    from ldns_ray.tracking.connection import connect
 
     tracking = connect(tracking_uri, "benchmark")
     with tracking.run(f"benchmark {result['date']}", tags={"ldns.kind": "benchmark"}) as run:

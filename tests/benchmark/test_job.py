@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ldns_ray.tracking.runs import connect
+from ldns_ray.tracking.connection import connect
 
 ROOT = Path(__file__).resolve().parents[2]
 
