@@ -16,7 +16,7 @@ ORDER = (
     {"training"},
     {"evaluation", "tracking"},
     {"stages"},
-    {"benchmark"},
+    {"benchmark", "importing"},
     {"pipeline"},
     {"observers"},
     {"trial"},

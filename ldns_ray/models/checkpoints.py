@@ -74,10 +74,13 @@ def _torch(content: bytes, name: str) -> Any:
             return torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
         called = re.search(r"(?:GLOBAL|global:?) ([\w.]+\.\w+)", str(error))
+        problem = (
+            f"is refused: to read it, Python code would have to be run ({called[1]})"
+            if called
+            else "is damaged, no file of torch.save, or one of another pickle protocol than its own"
+        )
         raise ValueError(
-            f"{name} is refused: to read it, Python code would have to be run"
-            f"{f' ({called[1]})' if called else ''}, or it is no file of torch.save. Save tensors alone, where the "
-            "model is at home: torch.save(model.state_dict(), PATH)."
+            f"{name} {problem}. Save tensors alone, where the model is at home: torch.save(model.state_dict(), PATH)."
         ) from error
     except Exception as error:  # torch's readers raise what the bytes make them raise
         raise ValueError(
