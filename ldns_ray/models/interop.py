@@ -43,7 +43,7 @@ def import_reference(state_dict: Weights, *, n_covariates: int = 0) -> Autoencod
 
 def denoiser_channels(state_dict: Weights) -> int:
     """Latents and covariate channels of an authors' denoiser together. Raises ValueError if it is none."""
-    if "conv_out.weight" not in state_dict:
+    if "conv_out.weight" not in state_dict or not state_dict["conv_out.weight"].ndim:
         raise ValueError(
             "Expected an LDNS denoiser (conv_out.weight), got "
             f"{'an autoencoder' if 'ae_net.encoder_in.weight' in state_dict else 'something else'}."
@@ -115,7 +115,12 @@ def _get(theirs: Mapping[str, Tensor], key: str) -> Tensor:
 
 
 def _autoencoder(theirs: Mapping[str, Tensor]) -> tuple[Settings, dict[str, Tensor]]:
-    width, n_units, _ = _get(theirs, "ae_net.encoder_in.weight").shape
+    weight = _get(theirs, "ae_net.encoder_in.weight")
+    if weight.ndim != 3:
+        raise ValueError(
+            f"ae_net.encoder_in.weight must be (width, units, 1), got {tuple(weight.shape)}."
+        )
+    width, n_units, _ = weight.shape
     bidirectional = len(_get(theirs, "ae_net.encoder.0.time_mixer.kernel.C")) == 2
     settings = {
         "n_units": n_units,

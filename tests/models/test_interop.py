@@ -114,6 +114,13 @@ def test_parameters_of_other_shapes(key, value):
         import_reference({**parameters, key: value})
 
 
+def test_an_autoencoder_of_other_shapes():
+    parameters, _, _ = reference("autoencoder_causal")
+    parameters["ae_net.encoder_in.weight"] = np.zeros((20, 10), np.float32)
+    with pytest.raises(ValueError, match=r"must be \(width, units, 1\), got \(20, 10\)"):
+        import_reference(parameters)
+
+
 @pytest.mark.parametrize("name", AUTOENCODERS)
 def test_autoencoder_losses(name):
     parameters, arrays, config = reference(name)
