@@ -35,25 +35,13 @@ def encode_dataset(
 ) -> dict[str, Any]:
     """Write the dataset again with its latents (and decoded rates): trials, splits, conditions stay.
 
-    Returns, of the training split, or of all trials where there is none: mean and standard deviation of each
+    Returns, of the training split, or of the first where there is none: mean and standard deviation of each
     latent, the largest absolute standardised value (`bound`), and the covariance of the trials' mean
     standardised latents (`level_covariance`). Raises ValueError if the units differ from the model's.
     """
     card = read_card(data_uri)
-    if card.n_units != model.n_units:
-        raise ValueError(
-            f"{data_uri} has {card.n_units} units, the model was trained on {model.n_units}."
-        )
-    model = model.to(best_device()).eval()
-    encoded: dict[str, TrialSet] = {}
-    for split in card.splits:
-        trials = dataclasses.replace(load_trialset(data_uri, split), rates=None)
-        latents = encode(model, trials.spikes_list())
-        trials = dataclasses.replace(trials, latents=np.concatenate(latents))
-        if rates:
-            trials = dataclasses.replace(trials, rates=np.concatenate(decode(model, latents)))
-        encoded[split] = trials
-    statistics = encoded.get("train") or next(iter(encoded.values()))
+    check_units(model, card, data_uri)
+    encoded = {split: encode_split(model, data_uri, split, rates=rates) for split in card.splits}
 
     def all_trials() -> Iterator[Trial]:
         for split, trials in encoded.items():
@@ -65,7 +53,38 @@ def encode_dataset(
         source=card.source, citation=card.citation, licence=card.licence, unit_names=card.unit_names,
         provenance={"dataset": card.fingerprint, **(provenance or {})}, overwrite=overwrite,
     )  # fmt: skip
-    return latent_statistics(statistics)
+    return latent_statistics(encoded[statistics_split(card)])
+
+
+def check_units(model: Autoencoder, card: Card, data_uri: str) -> None:
+    """Raise ValueError if the dataset's units differ from the model's."""
+    if card.n_units != model.n_units:
+        raise ValueError(
+            f"{data_uri} has {card.n_units} units, the model was trained on {model.n_units}."
+        )
+
+
+def encode_split(
+    model: Autoencoder,
+    data_uri: str,
+    split: str,
+    *,
+    rates: bool = False,
+    columns: Sequence[str] | None = None,
+) -> TrialSet:
+    """A split with its latents, and decoded rates if asked for; with `columns`, these optional columns alone."""
+    model = model.to(best_device()).eval()
+    trials = dataclasses.replace(load_trialset(data_uri, split, columns), rates=None)
+    latents = encode(model, trials.spikes_list())
+    trials = dataclasses.replace(trials, latents=np.concatenate(latents))
+    if rates:
+        trials = dataclasses.replace(trials, rates=np.concatenate(decode(model, latents)))
+    return trials
+
+
+def statistics_split(card: Card) -> str:
+    """The split whose latents are taken for the training latents."""
+    return "train" if "train" in card.splits else next(iter(card.splits))
 
 
 def latent_statistics(trials: TrialSet) -> dict[str, Any]:

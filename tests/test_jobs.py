@@ -9,14 +9,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs import benchmark, describe, encode, evaluate, ingest, sample, sweep_speech, train
+from jobs import (
+    benchmark,
+    describe,
+    encode,
+    evaluate,
+    import_reference,
+    ingest,
+    sample,
+    sweep_speech,
+    train,
+)
 from ldns_ray import cli
 from ldns_ray.data.shards import load_trialset, read_card
 from ldns_ray.data.simulated import simulated_dataset
 from ldns_ray.settings import override, settings
 
 ROOT = Path(__file__).resolve().parents[1]
-JOBS = {m.__name__.rpartition(".")[2]: m for m in (benchmark, describe, encode, evaluate, ingest, sample, sweep_speech, train)}  # fmt: skip
+JOBS = {m.__name__.rpartition(".")[2]: m for m in (benchmark, describe, encode, evaluate, import_reference, ingest, sample, sweep_speech, train)}  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -51,13 +61,13 @@ def test_help_says_what_a_job_does(job, name):
     assert (code, err) == (0, "")
     assert JOBS[name].__doc__.split()[:5] == out[out.index("\n\n") :].split()[:5]
     assert "usage: " in out
-    if name in ("benchmark", "ingest", "sample", "sweep_speech", "train"):
+    if name in ("benchmark", "import_reference", "ingest", "sample", "sweep_speech", "train"):
         assert "examples:" in out
         assert f"python jobs/{name}.py" in out
 
 
 @pytest.mark.parametrize(("name", "missing"), [("train", "experiment"), ("sample", "model"), ("encode", "data"),
-                                               ("evaluate", "real"), ("describe", "dataset")])  # fmt: skip
+                                               ("evaluate", "real"), ("describe", "dataset"), ("import_reference", "denoiser")])  # fmt: skip
 def test_a_missing_argument_is_named(job, name, missing):
     code, _, err = job(name)
     assert code == 2

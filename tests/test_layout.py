@@ -17,7 +17,7 @@ ORDER = (
     {"training"},
     {"evaluation", "tracking"},
     {"stages"},
-    {"benchmark"},
+    {"benchmark", "importing"},
     {"pipeline"},
     {"observers"},
     {"trial"},

@@ -6,6 +6,7 @@ block counts follow from the shapes.
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +16,17 @@ from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.denoiser import Denoiser
 
 Weights = Mapping[str, Tensor | np.ndarray]
+Settings = dict[str, Any]
+
+
+class Imported(NamedTuple):
+    """A network of the authors in our form."""
+
+    model: Autoencoder | Denoiser
+    settings: Settings
+    """The arguments that make it."""
+    trained_bins: int
+    """Bins of the longest trials that it met: the length for which C is stored; 0 if it never met any."""
 
 
 def import_reference(state_dict: Weights, *, n_covariates: int = 0) -> Autoencoder | Denoiser:
@@ -26,21 +38,44 @@ def import_reference(state_dict: Weights, *, n_covariates: int = 0) -> Autoencod
 
     Raises ValueError if it is neither, or if keys are missing, left over or of the wrong size.
     """
+    return import_network(state_dict, n_covariates=n_covariates).model
+
+
+def denoiser_channels(state_dict: Weights) -> int:
+    """Latents and covariate channels of an authors' denoiser together. Raises ValueError if it is none."""
+    if "conv_out.weight" not in state_dict or not state_dict["conv_out.weight"].ndim:
+        raise ValueError(
+            "Expected an LDNS denoiser (conv_out.weight), got "
+            f"{'an autoencoder' if 'ae_net.encoder_in.weight' in state_dict else 'something else'}."
+        )
+    return len(state_dict["conv_out.weight"])
+
+
+def import_network(state_dict: Weights, *, n_covariates: int = 0) -> Imported:
+    """`import_reference`, with what is needed to make the model again."""
     theirs = _Checkpoint(
         (k, torch.as_tensor(np.asarray(v) if not isinstance(v, Tensor) else v))
         for k, v in state_dict.items()
     )
-    model: Autoencoder | Denoiser
-    if "ae_net.encoder_in.weight" in theirs:
-        model, ours = _autoencoder(theirs)
-    elif "conv_in.weight" in theirs:
-        model, ours = _denoiser(theirs, n_covariates)
-    else:
+    if not {"ae_net.encoder_in.weight", "conv_in.weight"} & theirs.keys():
         some = ", ".join(list(theirs)[:5])
         raise ValueError(
             "Expected an LDNS autoencoder (ae_net.encoder_in.weight) or denoiser (conv_in.weight), "
             f"got the keys {some}, …"
         )
+    model: Autoencoder | Denoiser
+    try:
+        if "ae_net.encoder_in.weight" in theirs:
+            settings, ours = _autoencoder(theirs)
+            model = Autoencoder(**settings)
+        else:
+            settings, ours = _denoiser(theirs, n_covariates)
+            model = Denoiser(**settings)
+    except (RuntimeError, IndexError, TypeError) as error:
+        # Of many parameters the number of axes is only seen when they are computed with.
+        raise ValueError(
+            f"The checkpoint's parameters do not fit together: {error}. Save the authors' model unchanged."
+        ) from error
     for name in sorted(theirs.keys() - theirs.read):
         raise ValueError(f"The checkpoint also has {name}, for which the model has no place.")
     expected = model.state_dict()
@@ -52,7 +87,8 @@ def import_reference(state_dict: Weights, *, n_covariates: int = 0) -> Autoencod
                 f"{name} must be {tuple(expected[name].shape)}, got {tuple(value.shape)}."
             )
     model.load_state_dict(ours)
-    return model
+    lengths = [int(v) for k, v in theirs.items() if k.endswith("kernel.l_kernel")]
+    return Imported(model, settings, max(lengths, default=0))
 
 
 class _Checkpoint(dict[str, Tensor]):
@@ -78,17 +114,22 @@ def _get(theirs: Mapping[str, Tensor], key: str) -> Tensor:
     return theirs[key]
 
 
-def _autoencoder(theirs: Mapping[str, Tensor]) -> tuple[Autoencoder, dict[str, Tensor]]:
-    width, n_units, _ = _get(theirs, "ae_net.encoder_in.weight").shape
+def _autoencoder(theirs: Mapping[str, Tensor]) -> tuple[Settings, dict[str, Tensor]]:
+    weight = _get(theirs, "ae_net.encoder_in.weight")
+    if weight.ndim != 3:
+        raise ValueError(
+            f"ae_net.encoder_in.weight must be (width, units, 1), got {tuple(weight.shape)}."
+        )
+    width, n_units, _ = weight.shape
     bidirectional = len(_get(theirs, "ae_net.encoder.0.time_mixer.kernel.C")) == 2
-    model = Autoencoder(
-        n_units=n_units,
-        n_latents=len(_get(theirs, "ae_net.bottleneck.weight")),
-        width=width,
-        n_blocks=_count(theirs, "ae_net.encoder"),
-        n_decoder_blocks=_count(theirs, "ae_net.decoder"),
-        bidirectional=bidirectional,
-    )
+    settings = {
+        "n_units": n_units,
+        "n_latents": len(_get(theirs, "ae_net.bottleneck.weight")),
+        "width": width,
+        "n_blocks": _count(theirs, "ae_net.encoder"),
+        "n_decoder_blocks": _count(theirs, "ae_net.decoder"),
+        "bidirectional": bidirectional,
+    }
     ours: dict[str, Tensor] = {}
     for name in ("encoder_in", "bottleneck", "unbottleneck", "decoder_out"):
         ours[f"{name}.weight"] = _get(theirs, f"ae_net.{name}.weight").squeeze(-1)
@@ -106,23 +147,23 @@ def _autoencoder(theirs: Mapping[str, Tensor]) -> tuple[Autoencoder, dict[str, T
             ours[target + "mlp.0.weight"] = _get(theirs, source + "channel_mixer.1.weight")
             ours[target + "mlp.2.weight"] = _get(theirs, source + "channel_mixer.3.weight")
             ours |= {f"{target}s4.{k}": v for k, v in _s4(theirs, source + "time_mixer.").items()}
-    return model, ours
+    return settings, ours
 
 
 def _denoiser(
     theirs: Mapping[str, Tensor], n_covariates: int
-) -> tuple[Denoiser, dict[str, Tensor]]:
+) -> tuple[Settings, dict[str, Tensor]]:
     n_channels = len(_get(theirs, "conv_out.weight"))
     if not 0 <= n_covariates < n_channels:
         raise ValueError(f"n_covariates must be in [0, {n_channels}), got {n_covariates}.")
     condition = theirs.get("c_emb.0.weight")
-    model = Denoiser(
-        n_latents=n_channels - n_covariates,
-        width=len(_get(theirs, "conv_in.weight")),
-        n_blocks=_count(theirs, "blocks"),
-        n_covariates=n_covariates,
-        n_conditions=0 if condition is None else condition.shape[1],
-    )
+    settings = {
+        "n_latents": n_channels - n_covariates,
+        "width": len(_get(theirs, "conv_in.weight")),
+        "n_blocks": _count(theirs, "blocks"),
+        "n_covariates": n_covariates,
+        "n_conditions": 0 if condition is None else condition.shape[1],
+    }
     ours: dict[str, Tensor] = {}
     for name in ("conv_in", "conv_out"):
         ours[f"{name}.weight"] = _get(theirs, f"{name}.weight").squeeze(-1)
@@ -141,7 +182,7 @@ def _denoiser(
             ours[f"{target}mlp.0.{kind}"] = _get(theirs, f"{source}channel_mixer.1.{kind}")
             ours[f"{target}mlp.2.{kind}"] = _get(theirs, f"{source}channel_mixer.3.{kind}")
         ours |= {f"{target}s4.{k}": v for k, v in _s4(theirs, source + "time_mixer.").items()}
-    return model, ours
+    return settings, ours
 
 
 def _s4(theirs: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -72,6 +72,8 @@ class LDNS:
     latent_bound_D: np.ndarray | None = None
     """Largest absolute standardised training latents: samples are kept within them. None: unbounded."""
     provenance: dict[str, Any] = field(default_factory=dict)
+    trained_bins: int | None = None
+    """Bins of the longest trial in the denoiser's training. None: of the longest in `training`."""
 
     def __post_init__(self) -> None:
         self.autoencoder.eval()
@@ -199,8 +201,8 @@ class LDNS:
         given = {k: torch.tensor(v, device=self.device) for k, v in requests.conditions.items()}
         # The network cannot follow lengths that it was never told: to it, longer trials are as long as the
         # longest in training, shorter ones as short as the shortest.
-        n_trained = int(self.training.n_bins_S.max())
-        told_B = lengths.clip(self.training.n_bins_S.min(), n_trained)
+        n_trained = self.trained_bins or int(self.training.n_bins_S.max())
+        told_B = lengths.clip(min(self.training.n_bins_S.min(), n_trained), n_trained)
         condition_BC = self.conditioning.condition(torch.from_numpy(told_B).to(self.device), given)
         covariates_BTK = self.conditioning.covariate(
             {k: blocks.pad(v, self.device)[0] for k, v in requests.covariates.items()}
@@ -262,6 +264,7 @@ class LDNS:
             "unit_names": self.unit_names,
             "count_cap": None if self.observation is None else self.observation.count_cap,
             "provenance": self.provenance,
+            "trained_bins": self.trained_bins,
         }
         tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
         storage.write_bytes(storage.join(uri, "model.safetensors"), save(tensors))
@@ -326,4 +329,5 @@ class LDNS:
             array("latent_mean"), array("latent_std"), conditioning, training,
             config["bin_width_s"], config["unit_names"], observation,
             array("latent_bound") if "latent_bound" in tensors else None, config["provenance"],
+            config.get("trained_bins"),
         )  # fmt: skip

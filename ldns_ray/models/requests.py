@@ -90,6 +90,16 @@ def resolve(
         _check_missing("condition", conditions, wanted, together=True)
         _check_missing("covariate", traces, conditioning.covariates, together=True)
         return Requests(lengths, conditions, traces)
+    for kind, names, drawable in (
+        ("condition", wanted, training.conditions), ("covariate", conditioning.covariates, training.covariates),
+    ):  # fmt: skip
+        for name in names:
+            if name not in drawable:
+                raise ValueError(
+                    f"The model knows no training trials to draw the {kind} {name!r} from. Pass "
+                    f"{', '.join((*wanted, *conditioning.covariates))} of every trial "
+                    "(python jobs/sample.py MODEL --conditions FILE)."
+                )
     if conditioning.covariates and (lengths > training.n_bins_S[pick]).any():
         raise ValueError(
             "Trials longer than those of the training set need their covariates "

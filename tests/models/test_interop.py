@@ -1,33 +1,13 @@
 """Import of the authors' checkpoints, against outputs of their own modules."""
 
-import ast
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from ldns_ray.models.autoencoder import Autoencoder, poisson_nll, smoothness
 from ldns_ray.models.denoiser import Denoiser
-from ldns_ray.models.interop import import_reference
-
-FOLDER = Path(__file__).resolve().parents[1] / "data" / "reference"
-AUTOENCODERS = ("autoencoder_bidirectional", "autoencoder_causal", "autoencoder_decoder_blocks")
-DENOISERS = ("denoiser", "denoiser_angle", "denoiser_velocity", "denoiser_mask")
-
-
-def reference(name):
-    """The parameters in the authors' naming, and inputs and outputs, channels-first."""
-    with np.load(FOLDER / f"{name}.npz") as file:
-        arrays = {k: file[k] for k in file.files}
-    config = ast.literal_eval(str(arrays.pop("config")))
-    parameters = {k.removeprefix("param/"): v for k, v in arrays.items() if k.startswith("param/")}
-    for key in parameters:
-        # The authors' layer rewrites C in place when it meets a longer sequence; these files hold the C
-        # after the doubled run, so the length is twice the stored one.
-        if name in AUTOENCODERS and key.endswith("l_kernel"):
-            parameters[key] = 2 * parameters[key]
-    return parameters, arrays, config
+from ldns_ray.models.interop import denoiser_channels, import_network, import_reference
+from tests.models.references import AUTOENCODERS, DENOISERS, reference
 
 
 def ours_from_theirs(x_BCT):
@@ -55,6 +35,90 @@ def test_autoencoder(name):
             rates_BTN, z_BTD = model(ours_from_theirs(arrays[f"x{length}"]))
         assert_agree(z_BTD, arrays[f"z{length}"])
         assert_agree(rates_BTN, arrays[f"rates{length}"])
+
+
+def stored_for(parameters, length):
+    """The same model, with its C stored for another length, as a layer that met other trials stores it."""
+    s4 = "time_mixer.kernel.C"
+    keys = sorted(k for k in parameters if k.endswith(s4))
+    model = import_reference(parameters)
+    blocks = [*model.encoder, *model.decoder] if isinstance(model, Autoencoder) else [*model.blocks]
+    stored = dict(parameters)
+    for key, block in zip(keys, blocks, strict=True):
+        c = torch.view_as_complex(block.s4.c.detach().double().contiguous())
+        state = [torch.cat((v, v.conj()), -1) for v in dense_parameters(block.s4)]
+        lam, p, dt = *state, block.s4.log_dt.detach().double().exp()[:, None, None]
+        a = torch.diag_embed(lam) - p[:, :, None] * p.conj()[:, None]
+        eye = torch.eye(a.shape[-1], dtype=a.dtype)
+        a_bar = torch.linalg.inv(eye - dt / 2 * a) @ (eye + dt / 2 * a)
+        whole = torch.cat((c, c.conj()), -1)
+        if length:
+            power = torch.linalg.matrix_power(a_bar, length)
+            whole = whole - torch.einsum("qhn,hnm->qhm", whole, power)
+        stored[key] = torch.view_as_real(whole[..., : c.shape[-1]].contiguous()).float()
+        stored[key.replace("kernel.C", "kernel.l_kernel")] = torch.tensor(length)
+    return stored
+
+
+def dense_parameters(s4):
+    """Λ and P (H, n), complex."""
+    p = torch.view_as_complex(s4.p.detach().double().contiguous())
+    return torch.complex(-s4.log_neg_re.detach().double().exp(), -s4.neg_im.detach().double()), p
+
+
+@pytest.mark.parametrize("name", ["autoencoder_causal", "autoencoder_bidirectional"])
+@pytest.mark.parametrize("length", [0, 20, 51, 300])
+def test_stored_length_is_believed(name, length):
+    """Whatever length C was stored for, trials shorter, as long and longer come out the same."""
+    parameters, arrays, _ = reference(name)
+    stored = stored_for(parameters, length)
+    imported = import_network(stored)
+    assert imported.trained_bins == length
+    for longer in ("", "_short", "_long"):
+        with torch.no_grad():
+            rates_BTN, z_BTD = imported.model(ours_from_theirs(arrays[f"x{longer}"]))
+        assert_agree(z_BTD, arrays[f"z{longer}"])
+        assert_agree(rates_BTN, arrays[f"rates{longer}"])
+
+
+@pytest.mark.parametrize("name", [*AUTOENCODERS, *DENOISERS])
+def test_the_model_can_be_made_again(name):
+    parameters, _, config = reference(name)
+    imported = import_network(parameters, n_covariates=config.get("extra_channels", 0))
+    again = type(imported.model)(**imported.settings)
+    again.load_state_dict(imported.model.state_dict())
+    assert imported.trained_bins == config["train_length"] * (1 + (name in AUTOENCODERS))
+    if name in DENOISERS:
+        assert denoiser_channels(parameters) == config["n_channels"]
+
+
+def test_channels_of_what_is_no_denoiser():
+    with pytest.raises(ValueError, match=r"Expected an LDNS denoiser .*, got an autoencoder"):
+        denoiser_channels(reference("autoencoder_causal")[0])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("conv_in.weight", np.zeros(24, np.float32)),
+        ("c_emb.0.weight", np.zeros(6, np.float32)),
+        ("blocks.0.time_mixer.kernel.C", np.zeros((2, 3, 32, 2), np.float32)),
+        ("blocks.0.time_mixer.kernel.P", np.zeros(3, np.float32)),
+        ("t_emb.mlp.0.weight", np.zeros((6, 2), np.float32)),
+        ("blocks.1.ada_ln.1.bias", np.zeros(1, np.float32)),
+    ],
+)
+def test_parameters_of_other_shapes(key, value):
+    parameters, _, _ = reference("denoiser_angle")
+    with pytest.raises(ValueError, match=r"must be|do not fit together"):
+        import_reference({**parameters, key: value})
+
+
+def test_an_autoencoder_of_other_shapes():
+    parameters, _, _ = reference("autoencoder_causal")
+    parameters["ae_net.encoder_in.weight"] = np.zeros((20, 10), np.float32)
+    with pytest.raises(ValueError, match=r"must be \(width, units, 1\), got \(20, 10\)"):
+        import_reference(parameters)
 
 
 @pytest.mark.parametrize("name", AUTOENCODERS)

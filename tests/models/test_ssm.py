@@ -5,7 +5,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ldns_ray.models.ssm import N_PAIRS, S4, _LongConvolution, fast_length, hippo_legs, ssm_kernel
+from ldns_ray.models.ssm import (
+    N_PAIRS,
+    S4,
+    _LongConvolution,
+    _RealFFT,
+    fast_length,
+    geometric_sums,
+    hippo_legs,
+    ssm_kernel,
+)
 from tests.models.dense import dense_recurrence
 
 WIDTH, BATCH = 3, 2
@@ -183,3 +192,29 @@ def test_fast_length(n):
     assert found % 2 == 0
     assert smooth(found)
     assert not any(smooth(m) for m in range(n + n % 2, found, 2))
+
+
+@pytest.mark.parametrize("n_terms", [1, 2, 7, 24, 90, 97])
+def test_geometric_sums_by_their_definition(n_terms):
+    torch.manual_seed(0)
+    mu = torch.polar(0.9 + 0.1 * torch.rand(3, 5), 3 * torch.rand(3, 5)).to(torch.complex128)
+    weights = torch.randn(3, 4, 5, dtype=torch.complex128)
+    powers = mu[..., None] ** torch.arange(n_terms)
+    expected = 2 * (weights @ powers).real
+    torch.testing.assert_close(geometric_sums(mu.log(), weights, n_terms), expected)
+
+
+def test_gradient_of_the_geometric_sums():
+    torch.manual_seed(0)
+    log_mu = torch.complex(-0.1 * torch.rand(2, 3), torch.randn(2, 3)).to(torch.complex128)
+    weights = torch.randn(2, 4, 3, dtype=torch.complex128)
+    inputs = (log_mu.requires_grad_(), weights.requires_grad_())
+    assert torch.autograd.gradcheck(lambda *x: geometric_sums(*x, 12), inputs)
+
+
+@pytest.mark.parametrize("n", [2, 8, 30])
+def test_real_transform_and_its_gradient(n):
+    torch.manual_seed(0)
+    x = torch.randn(3, n, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(_RealFFT.apply(x), torch.fft.rfft(x))
+    assert torch.autograd.gradcheck(_RealFFT.apply, (x,))
