@@ -10,11 +10,12 @@ import torch
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.schema import Trial
 from ldns_ray.models.autoencoder import Loss
-from ldns_ray.training.loop import ResidentData, fit, keyed_torch_generator, learning_rate
+from ldns_ray.training.loop import ResidentData, Trainer, fit, keyed_torch_generator, learning_rate
 from tests.training.networks import (
     DENSE,
     N_UNITS,
     OPTIMISATION,
+    PARTS,
     RAGGED,
     Distance,
     by_hand,
@@ -93,6 +94,29 @@ def test_training_learns():
     optimisation = replace(OPTIMISATION, epochs=12, batch_size=8)
     result = fit(trainer(optimisation=optimisation, steps_per_epoch=2), ResidentData(*both, 8, 0))
     assert result.best_loss < result.history[0]["val_loss"] - 0.05
+
+
+def test_half_precision_is_for_gpus():
+    """On a CPU the setting changes nothing."""
+    losses = [
+        fit(trainer(optimisation=replace(OPTIMISATION, bf16=bf16)), data()).history[-1]["val_loss"]
+        for bf16 in (False, True)
+    ]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("network", PARTS)
+def test_half_precision_is_close_to_single_on_a_gpu(network):
+    device = torch.device("cuda")
+    losses = []
+    for bf16 in (False, True):
+        model, task = PARTS[network]()
+        half = replace(OPTIMISATION, bf16=bf16)
+        made = Trainer(model.to(device), task, half, steps_per_epoch=3, seed=5)
+        losses.append(fit(made, data()).history[-1]["val_loss"])
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
 
 
 # -- Best weights, patience
