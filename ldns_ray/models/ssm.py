@@ -16,6 +16,10 @@ from torch import Tensor, nn
 N_PAIRS = 32
 """Conjugate pairs of states per channel: state size 64."""
 
+PIECE_BYTES = {True: 1 << 23, False: 1 << 30}
+"""Largest tensor in `ssm_kernel`, on a CPU and elsewhere. On a CPU, small ones stay in its cache, and their memory
+with the process (see `ldns_ray.memory`): at 9000 bins, large ones take four times as long."""
+
 _ALIASING = 1e-8
 """What is left of a kernel tap after one period of the damped FFT, see `ssm_kernel`."""
 
@@ -42,13 +46,24 @@ def geometric_sums(log_mu_Hn: Tensor, weights_HVn: Tensor, n_terms: int) -> Tens
     """
     n_v = weights_HVn.shape[1]
     m = _divisor_near(n_terms, math.sqrt(n_v * n_terms))  # tables of equal size
-    lags = torch.arange(max(m, n_terms // m), device=log_mu_Hn.device, dtype=torch.float64)
-    rows_Hin = torch.exp(log_mu_Hn[:, None] * (m * lags[: n_terms // m, None]))
-    columns_Hmn = torch.exp(log_mu_Hn.conj()[:, None] * lags[:m, None])
+    rows_Hin = _powers(m * log_mu_Hn, n_terms // m)
+    columns_Hmn = _powers(log_mu_Hn.conj(), m)
     left_HVin = (2 * weights_HVn)[:, :, None] * rows_Hin[:, None]
     # Re(x y) is the product of (Re x, Im x) with those of the conjugate of y.
     left, right = (torch.view_as_real(x).flatten(-2) for x in (left_HVin, columns_Hmn))
     return torch.bmm(left.flatten(1, 2), right.mT).view(-1, n_v, n_terms)
+
+
+def _powers(log_mu_Hn: Tensor, n: int) -> Tensor:
+    """μ^j for j = 0 … n - 1, (H, n, n_states): products of two tables, where exponentials would take longer."""
+
+    def table(log: Tensor, size: int) -> Tensor:
+        exponents = torch.arange(size, device=log.device, dtype=torch.float64)
+        return torch.exp(log[:, None] * exponents[:, None])
+
+    k = math.isqrt(n - 1) + 1
+    coarse, fine = table(k * log_mu_Hn, -(-n // k)), table(log_mu_Hn, k)
+    return (coarse[:, :, None] * fine[:, None]).flatten(1, 2)[:, :n]
 
 
 def _divisor_near(n: int, wanted: float) -> int:
@@ -57,21 +72,37 @@ def _divisor_near(n: int, wanted: float) -> int:
     return min(divisors, key=lambda d: abs(math.log(d / wanted)))
 
 
-class _RealFFT(torch.autograd.Function):
-    """`torch.fft.rfft` of an even number of points, with a backward pass by a real transform as well."""
+class _Woodbury(torch.autograd.Function):
+    """From the diagonal's sums in time to the response: FFT, Woodbury's identity, inverse FFT.
+
+    forward(sums_HVM, one_z_F, n_q): V = 2 n_q + 2 sums CB, PB, CP, PP; M even. Returns the M terms of
+    CB - CP PB / (1/(1+z) + PP), (H, n_q, M).
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.n = x.shape[-1]
-        return torch.fft.rfft(x)
+    def forward(ctx: Any, sums_HVM: Tensor, one_z_F: Tensor, n_q: int) -> Tensor:
+        sums_HVF = torch.fft.rfft(sums_HVM)
+        cb, pb, cp, pp = sums_HVF.split((n_q, 1, n_q, 1), 1)
+        inverse_H1F = (pp + 1 / one_z_F).reciprocal_()
+        ratio_H1F = pb * inverse_H1F
+        k_HQF = torch.addcmul(cb, cp, ratio_H1F, value=-1)
+        ctx.save_for_backward(sums_HVF, inverse_H1F, ratio_H1F)
+        ctx.n_q = n_q
+        return torch.fft.irfft(k_HQF, n=sums_HVM.shape[-1])
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        # Frequencies between the first and the last stand for two in the inverse transform.
-        half = grads[0] * (0.5 * ctx.n)
-        half[..., 0] *= 2
-        half[..., -1] *= 2
-        return torch.fft.irfft(half, n=ctx.n)
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        # The transform's adjoint is M times its inverse, and the other way round: the M cancel.
+        sums_HVF, inverse_H1F, ratio_H1F = ctx.saved_tensors
+        n_q = ctx.n_q
+        out_HVF = torch.empty_like(sums_HVF)
+        d_cb, d_pb, d_cp, d_pp = out_HVF.split((n_q, 1, n_q, 1), 1)
+        cp = sums_HVF[:, n_q + 1 : -1]
+        torch.fft.rfft(grads[0], out=d_cb)
+        torch.mul(d_cb, ratio_H1F.conj(), out=d_cp).neg_()
+        torch.mul(torch.sum(d_cb * cp.conj(), 1, keepdim=True), inverse_H1F.conj(), out=d_pb).neg_()
+        torch.mul(d_pb, ratio_H1F.conj(), out=d_pp).neg_()
+        return torch.fft.irfft(out_HVF, n=grads[0].shape[-1]), None, None
 
 
 def ssm_kernel(
@@ -93,7 +124,22 @@ def ssm_kernel(
     μ. M terms of such a series, over 1 - r^M μ^M, are all of it at the M nodes.
     """
     n_fft = fast_length(max(n_bins, 16))
-    lam_Hn, p_Hn, b_Hn, c_QHn = (x.to(torch.complex128) for x in (lam_Hn, p_Hn, b_Hn, c_QHn))
+    bytes_per_channel = 8 * n_fft * (2 * len(c_QHn) + 2)
+    step = max(1, PIECE_BYTES[lam_Hn.device.type == "cpu"] // bytes_per_channel)
+    c_HQn = c_QHn.movedim(1, 0)
+    inputs = (x.split(step) for x in (lam_Hn, p_Hn, b_Hn, c_HQn, log_dt_H))
+    pieces = [
+        _response(lam, p, b, c, log_dt, n_bins, n_fft)
+        for lam, p, b, c, log_dt in zip(*inputs, strict=True)
+    ]
+    return torch.cat(pieces).movedim(1, 0)
+
+
+def _response(
+    lam_Hn: Tensor, p_Hn: Tensor, b_Hn: Tensor, c_HQn: Tensor, log_dt_H: Tensor, n_bins: int, n_fft: int
+) -> Tensor:  # fmt: skip
+    """`ssm_kernel` of some channels, with M = n_fft: (H, Q, n_bins)."""
+    lam_Hn, p_Hn, b_Hn, c_HQn = (x.to(torch.complex128) for x in (lam_Hn, p_Hn, b_Hn, c_HQn))
     dt_H1 = log_dt_H.double().exp()[:, None]
     lam_Hn = lam_Hn * dt_H1
     log_radius = math.log(_ALIASING) / n_fft
@@ -101,19 +147,15 @@ def ssm_kernel(
     series_Hn = dt_H1 / ((2 - lam_Hn) * (1 - torch.exp(log_mu_Hn * n_fft)))
     # Products of a right vector, B or P, with each read-out and with P*: (H, 2, Q+1, n).
     right_H2n = torch.stack((b_Hn, p_Hn), 1) * series_Hn[:, None]
-    left_HLn = torch.cat((c_QHn, p_Hn.conj()[None])).movedim(0, 1)
+    left_HLn = torch.cat((c_HQn, p_Hn.conj()[:, None]), 1)
     v_HVn = (right_H2n[:, :, None] * left_HLn[:, None]).flatten(1, 2)
-    sums_HVF = _RealFFT.apply(geometric_sums(log_mu_Hn, v_HVn, n_fft))
-    n_q = len(c_QHn)
-    cb_HQF, pb_H1F, cp_HQF, pp_H1F = sums_HVF.split((n_q, 1, n_q, 1), 1)
     nodes = torch.arange(n_fft // 2 + 1, device=lam_Hn.device, dtype=torch.float64)
     nodes = nodes * (-2 * math.pi / n_fft)
     one_z_F = 1 + torch.polar(torch.full_like(nodes, math.exp(log_radius)), nodes)
-    k_HQF = cb_HQF - cp_HQF * (pb_H1F / (1 / one_z_F + pp_H1F))
-    k_HQT = torch.fft.irfft(k_HQF, n=n_fft)[..., :n_bins]
+    sums_HVM = geometric_sums(log_mu_Hn, v_HVn, n_fft)
+    k_HQT = _Woodbury.apply(sums_HVM, one_z_F, c_HQn.shape[1])[..., :n_bins]
     lags_T = torch.arange(n_bins, device=lam_Hn.device, dtype=torch.float64)
-    k_HQT = k_HQT * (2 * torch.exp(-log_radius * lags_T))
-    return k_HQT.movedim(1, 0)
+    return k_HQT * (2 * torch.exp(-log_radius * lags_T))
 
 
 def long_convolution(x_HBT: Tensor, taps: Tensor) -> Tensor:
