@@ -36,7 +36,10 @@ RAY = (
     "jobs/", "search_spaces/",
 )  # fmt: skip
 MLFLOW = ("ldns_ray/tracking/",)
-PURE = ("ldns_ray/training/loop.py", "ldns_ray/training/tasks.py", "ldns_ray/evaluation/metrics.py")
+PURE = (
+    "ldns_ray/training/loop.py", "ldns_ray/training/tasks.py", "ldns_ray/evaluation/metrics.py",
+    "ldns_ray/evaluation/decoding.py",
+)  # fmt: skip
 PURE_PACKAGES = {"numpy", "scipy", "torch"}
 
 
