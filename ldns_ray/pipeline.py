@@ -10,10 +10,8 @@ finished stage again does nothing, and an interrupted one goes on from its last 
 import contextlib
 import functools
 import json
-import logging
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -25,22 +23,22 @@ import torch
 
 from ldns_ray import storage
 from ldns_ray.config import Experiment, Hardware
-from ldns_ray.data import simulate
 from ldns_ray.data.batches import TrialSet
-from ldns_ray.data.schema import Card, Trial
+from ldns_ray.data.schema import Card
 from ldns_ray.data.shards import (
     load_trialset,
     read_card,
     trialset_from_tables,
-    write_dataset,
 )
-from ldns_ray.evaluation import plots
+from ldns_ray.evaluation import plots, plots_conditional
 from ldns_ray.evaluation.comparison import (
+    Labels,
     autoencoder_likelihood,
     compare_candidates,
     sample_baseline,
     split_labels,
 )
+from ldns_ray.evaluation.conditional import Conditional, decode_samples, decoded_rates, with_rates
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.conditioning import LENGTH, Conditioning
 from ldns_ray.models.denoiser import Denoiser
@@ -59,7 +57,7 @@ VERSIONS = {
     "diffusion": 1,
     "observation": 1,
     "samples": 1,
-    "evaluation": 1,
+    "evaluation": 2,
 }
 """Raise a stage's number when its code gives other results: what is stored is then made anew."""
 STAGES = tuple(VERSIONS)
@@ -83,32 +81,6 @@ Guard = Callable[[str, Callable[[], bool]], contextlib.AbstractContextManager[No
 def unguarded(name: str, is_done: Callable[[], bool]) -> contextlib.AbstractContextManager[None]:
     """The guard of a process that shares its stages with no other."""
     return contextlib.nullcontext()
-
-
-def simulated_dataset(experiment: Experiment, root: str) -> str:
-    """The URI of the experiment's simulated dataset, made if it is not there."""
-    d = experiment.dataset
-    if not d.simulator:
-        raise ValueError(
-            f"The experiment {experiment.name} needs a dataset. Ingest one with python jobs/ingest.py --help, "
-            "then pass --data URI."
-        )
-    uri = storage.join(root, "datasets", f"{d.simulator}-{fingerprint(d)}")
-    if storage.exists(storage.join(uri, "dataset.json")):
-        return uri
-    trials: Iterator[Trial]
-    if d.simulator == "lorenz":
-        trials = simulate.lorenz(d.n_trials, n_bins=d.max_bins, n_units=d.n_units, seed=d.seed)
-        bin_width_s = 1.0
-    else:
-        bin_width_s = 0.02
-        trials = simulate.speech(
-            d.n_trials, n_units=d.n_units, min_bins=d.min_bins, max_bins=d.max_bins, seed=d.seed, bin_width_s=bin_width_s
-        )  # fmt: skip
-    write_dataset(
-        trials, uri, name=d.simulator, bin_width_s=bin_width_s, source="simulated", provenance={"simulator": to_dict(d)}
-    )  # fmt: skip
-    return uri
 
 
 @dataclass
@@ -163,7 +135,12 @@ class Pipeline:
         """Raise ValueError for an unknown stage, or a dataset that lacks a split."""
         if until not in STAGES:
             raise ValueError(f"Unknown stage {until!r}. Stages: {', '.join(STAGES)}.")
-        for split in ("train", "val", self.experiment.evaluation.split):
+        e, shortest_s = self.experiment.evaluation, self.card.min_bins * self.card.bin_width_s
+        if e.decode_from_s >= shortest_s:
+            raise ValueError(
+                f"evaluation.decode_from_s must be below the shortest trial, {shortest_s:g} s, got {e.decode_from_s:g}."
+            )
+        for split in ("train", "val", e.split):
             if split not in self.card.splits:
                 there = ", ".join(self.card.splits)
                 raise ValueError(
@@ -276,7 +253,9 @@ class Pipeline:
     def _evaluation(self) -> dict[str, Any]:
         e, width = self.experiment.evaluation, self.card.bin_width_s
         train, reference = self.trials("train"), self.trials(e.split)
-        sampled = load_trialset(self.samples_uri, None, ["latents"])
+        d = self.experiment.diffusion
+        few = ["latents", *(f"condition:{c}" for c in d.conditions if c != LENGTH)]
+        sampled = load_trialset(self.samples_uri, None, None if d.covariates else few)
         labels = split_labels(train, reference, e.label)
         candidates = {
             "LDNS": sampled.spikes_list(),
@@ -289,13 +268,17 @@ class Pipeline:
             self.autoencoder(), train, reference, labels,
             dropout=self.experiment.autoencoder.dropout, seed=e.seed,
         )  # fmt: skip
+        decoded = self.decoded(train, reference, sampled, labels)
+        units = {name: str(c["unit"]) for name, c in self.card.covariates.items()}
         figures = self.figures(reference, sampled)
+        figures |= plots_conditional.conditional(decoded, width, units)
         for name, figure in figures.items():
             storage.write_bytes(self.uri("evaluation", "plots", f"{name}.png"), plots.png(figure))
         return {
             "score": rows[0].score,
             "rows": [asdict(row) for row in rows],
             "likelihood": likelihood,
+            "conditional": decoded.summary() if decoded else None,
             "split": e.split,
             "plots": list(figures),
         }
@@ -388,21 +371,28 @@ class Pipeline:
             "latents": plots.latents(latents.latents_list(), sampled.latents_list()),
         }
 
+    def decoded(
+        self, train: TrialSet, reference: TrialSet, sampled: TrialSet, labels: Labels
+    ) -> Conditional:
+        """What is decoded of the conditions and covariates that the samples were asked for."""
+        e, d = self.experiment.evaluation, self.experiment.diffusion
+        if d.covariates:
+            columns = ["latents", *(f"covariate:{c}" for c in d.covariates)]
+            columns += [f"condition:{c}" for c in self.card.conditions]
+            rates = decoded_rates(self.autoencoder())
+            train, reference = (
+                with_rates(self.latent_trials(split, columns), rates)
+                for split in ("train", e.split)
+            )
+        conditions = [c for c in d.conditions if c != LENGTH]
+        return decode_samples(
+            train, reference, sampled, conditions=conditions, covariates=d.covariates, label=e.label, labels=labels,
+            from_s=e.decode_from_s,
+        )  # fmt: skip
+
     def _on_device(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call `function` here, or on a worker with a GPU where the workers have one."""
         if not (self.hardware.workers and self.hardware.gpus_per_worker):
             return function(*args)
         remote = ray.remote(num_gpus=min(1.0, self.hardware.gpus_per_worker))(function)
         return ray.get(remote.remote(*args))
-
-
-def connect_ray() -> None:
-    """Join the Ray cluster that RAY_ADDRESS or the running job names, or start one in this process, quietly."""
-    # Tune's new output prints boxes even when silent.
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    for name in ("ray.data", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
-    if not ray.is_initialized():
-        ray.init(logging_level=logging.WARNING, log_to_driver=False, include_dashboard=False)
-    ray.data.DataContext.get_current().enable_progress_bars = False

@@ -1,4 +1,4 @@
-"""What the stages between trainings do to whole datasets: encode, fit the observation model, sample.
+"""What is done to whole datasets before, between and after trainings: simulate, encode, fit the observation model, sample.
 
 Plain functions of URIs and models, called in a job's process or on a worker with a GPU.
 """
@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from ldns_ray import storage
+from ldns_ray.config import Experiment
+from ldns_ray.data import simulate
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.schema import Card, Trial
 from ldns_ray.data.shards import load_trialset, read_card, trials_of, write_dataset
@@ -17,11 +20,38 @@ from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.blocks import BLOCK, decode, encode
 from ldns_ray.models.ldns import LDNS
 from ldns_ray.models.observation import SpikeHistory, fit_spike_history
+from ldns_ray.settings import fingerprint, to_dict
 
 
 def best_device() -> torch.device:
     """The GPU, if this process has one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def simulated_dataset(experiment: Experiment, root: str) -> str:
+    """The URI of the experiment's simulated dataset, made if it is not there."""
+    d = experiment.dataset
+    if not d.simulator:
+        raise ValueError(
+            f"The experiment {experiment.name} needs a dataset. Ingest one with python jobs/ingest.py --help, "
+            "then pass --data URI."
+        )
+    uri = storage.join(root, "datasets", f"{d.simulator}-{fingerprint(d)}")
+    if storage.exists(storage.join(uri, "dataset.json")):
+        return uri
+    trials: Iterator[Trial]
+    if d.simulator == "lorenz":
+        trials = simulate.lorenz(d.n_trials, n_bins=d.max_bins, n_units=d.n_units, seed=d.seed)
+        bin_width_s = 1.0
+    else:
+        bin_width_s = 0.02
+        trials = simulate.speech(
+            d.n_trials, n_units=d.n_units, min_bins=d.min_bins, max_bins=d.max_bins, seed=d.seed, bin_width_s=bin_width_s
+        )  # fmt: skip
+    write_dataset(
+        trials, uri, name=d.simulator, bin_width_s=bin_width_s, source="simulated", provenance={"simulator": to_dict(d)}
+    )  # fmt: skip
+    return uri
 
 
 def encode_dataset(

@@ -99,7 +99,8 @@ def trained(tiny: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Pipel
     """The tiny experiment, done. Tests may add stages under its root, and must not change what is there."""
     import torch
 
-    from ldns_ray.pipeline import Pipeline, simulated_dataset
+    from ldns_ray.pipeline import Pipeline
+    from ldns_ray.stages import simulated_dataset
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -12,8 +12,8 @@ import pytest
 from jobs import describe, encode, evaluate, ingest, sample, sweep_speech, train
 from ldns_ray import cli
 from ldns_ray.data.shards import load_trialset, read_card
-from ldns_ray.pipeline import simulated_dataset
 from ldns_ray.settings import override, settings
+from ldns_ray.stages import simulated_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 JOBS = {m.__name__.rpartition(".")[2]: m for m in (describe, encode, evaluate, ingest, sample, sweep_speech, train)}  # fmt: skip

@@ -13,9 +13,9 @@ from ldns_ray import storage
 from ldns_ray.config import Hardware, experiment
 from ldns_ray.data.shards import load_trials, load_trialset, read_card, write_dataset
 from ldns_ray.models.ldns import LDNS
-from ldns_ray.pipeline import STAGES, Observer, Pipeline, simulated_dataset
+from ldns_ray.pipeline import STAGES, Observer, Pipeline
 from ldns_ray.settings import override, to_dict
-from ldns_ray.stages import encode_dataset, sample_dataset
+from ldns_ray.stages import encode_dataset, sample_dataset, simulated_dataset
 from ldns_ray.training import job
 
 PLOTS = ("rasters", "population_counts", "correlations", "isi", "training_curves", "latents")
