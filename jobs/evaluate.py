@@ -75,6 +75,10 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def _have_rates(*cards: Card) -> bool:
+    return all(card.has_rates for card in cards)
+
+
 def _decoded(
     args: argparse.Namespace, card: Card, cards: list[Card], reference: TrialSet
 ) -> dict[str, Conditional]:
@@ -91,7 +95,7 @@ def _decoded(
     for uri, other in zip(args.sampled, cards, strict=True):
         shared = [c for c in card.conditions if c in other.conditions]
         if trace:
-            rates = ["rates"] if card.has_rates and other.has_rates else []
+            rates = ["rates"] if _have_rates(card, other) else []
             columns = [f"covariate:{name}", *rates]
             sets = [
                 load_trialset(args.real, "train", columns),
@@ -178,9 +182,11 @@ def main(argv: list[str]) -> int:
         f"Beside the {args.split} split of {args.real} (score: 1 is as close as the data is to itself)"
     )
     print(format_rows(rows))
-    for name, uri in zip(names, args.sampled, strict=True):
+    for name, uri, other in zip(names, args.sampled, cards, strict=True):
         if uri in decoded:
-            print(f"{name}: {format_conditional(decoded[uri].summary())}")
+            smoothed = args.decode in card.covariates and not _have_rates(card, other)
+            source = ", from smoothed counts" if smoothed else ""
+            print(f"{name}: {format_conditional(decoded[uri].summary())}{source}")
     print(f"Results: {url}" + (f" and {args.plots}" if args.plots else ""))
     return 0
 

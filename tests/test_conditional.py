@@ -221,6 +221,7 @@ def test_evaluate_says_it_of_any_dataset(
     )  # fmt: skip
     assert (code, err) == (0, "")
     assert f"dataset: {said}" in out
+    assert ("from smoothed counts" in out) == (options == ["velocity"])
     assert (tmp_path / "plots" / f"{picture}.png").is_file()
 
 
