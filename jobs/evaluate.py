@@ -8,8 +8,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ldns_ray.checks import check_seed
 from ldns_ray.cli import add_root, add_seed, add_tracking, default_root, job_parser, run
+from ldns_ray.data.batches import TrialSet
+from ldns_ray.data.schema import Card
 from ldns_ray.data.shards import load_trialset, read_card
-from ldns_ray.evaluation import plots
+from ldns_ray.evaluation import plots, plots_conditional
 from ldns_ray.evaluation.comparison import (
     compare_candidates,
     format_rows,
@@ -17,12 +19,29 @@ from ldns_ray.evaluation.comparison import (
     sample_baseline,
     split_labels,
 )
+from ldns_ray.evaluation.conditional import (
+    Conditional,
+    conditional_metrics,
+    decode_samples,
+    format_conditional,
+    smoothed_counts,
+    with_rates,
+)
 from ldns_ray.settings import fingerprint
 from ldns_ray.tracking.connection import connect, default_uri
 
+EXAMPLES = """examples:
+  two models' samples beside the test trials:
+    python jobs/evaluate.py data/reach data/sampled data/others
+
+  and whether they have the velocity, or the target, that they were sampled for:
+    python jobs/evaluate.py data/reach data/sampled --decode velocity
+    python jobs/evaluate.py data/reach data/sampled --decode target --decode-from 0.2
+"""
+
 
 def parser() -> argparse.ArgumentParser:
-    p = job_parser(__doc__)
+    p = job_parser(__doc__, EXAMPLES)
     p.add_argument("real", help="dataset of real trials")
     p.add_argument(
         "sampled", nargs="+", help="datasets of sampled trials, of this or any other model"
@@ -39,10 +58,66 @@ def parser() -> argparse.ArgumentParser:
         default="",
         help="condition that defines the PSTH's classes (default: all discrete ones)",
     )
+    p.add_argument(
+        "--decode",
+        metavar="NAME",
+        default="",
+        help="also decode this covariate or condition of the real trials from the sampled ones: covariates from the "
+        "rates of both datasets (jobs/encode.py), or from smoothed counts where one has none",
+    )
+    p.add_argument(
+        "--decode-from", type=float, default=0.0, metavar="SECONDS",
+        help="decode a condition from the spikes after this time in the trial (default: 0)",
+    )  # fmt: skip
     p.add_argument("--plots", help="folder for the pictures (default: in the tracking store only)")
     add_root(p)
     add_tracking(p)
     return p
+
+
+def _have_rates(*cards: Card) -> bool:
+    return all(card.has_rates for card in cards)
+
+
+def _decoded(
+    args: argparse.Namespace, card: Card, cards: list[Card], reference: TrialSet
+) -> dict[str, Conditional]:
+    """By URI of a sampled dataset, what `--decode` finds in it."""
+    name, trace = args.decode, args.decode in card.covariates
+    if name not in (*card.covariates, *card.conditions):
+        there = ", ".join((*card.covariates, *card.conditions)) or "none"
+        raise ValueError(f"{args.real} has no covariate or condition {name!r}; it has: {there}.")
+    if "train" not in card.splits or args.split == "train":
+        raise ValueError(
+            f"--decode needs train trials of {args.real} beside the {args.split} trials."
+        )
+    result = {}
+    for uri, other in zip(args.sampled, cards, strict=True):
+        shared = [c for c in card.conditions if c in other.conditions]
+        if trace:
+            rates = ["rates"] if _have_rates(card, other) else []
+            columns = [f"covariate:{name}", *rates]
+            sets = [
+                load_trialset(args.real, "train", columns),
+                load_trialset(args.real, args.split, columns),
+                load_trialset(uri, None, columns),
+            ]
+            if not rates:
+                sets = [with_rates(trials, smoothed_counts) for trials in sets]
+            result[uri] = decode_samples(*sets, covariates=[name])
+            continue
+        train = load_trialset(args.real, "train", [f"condition:{c}" for c in card.conditions])
+        result[uri] = decode_samples(
+            train, reference, load_trialset(uri, None, [f"condition:{c}" for c in shared]),
+            conditions=shared, label=name, labels=split_labels(train, reference, name),
+            from_s=args.decode_from,
+        )  # fmt: skip
+        if not result[uri]:
+            raise ValueError(
+                f"{uri} does not say which {name} its trials were sampled for; "
+                f"its conditions: {', '.join(other.conditions) or 'none'}."
+            )
+    return result
 
 
 def main(argv: list[str]) -> int:
@@ -68,6 +143,10 @@ def main(argv: list[str]) -> int:
     }
     first = next(iter(candidates))
     figures = plots.spike_statistics(reference.spikes_list(), candidates[first], card.bin_width_s)
+    decoded = _decoded(args, card, cards, reference) if args.decode else {}
+    if decoded:
+        units = {name: str(c["unit"]) for name, c in card.covariates.items()}
+        figures |= plots_conditional.conditional(decoded[args.sampled[0]], card.bin_width_s, units)
     if "train" in card.splits and args.split != "train":
         train = load_trialset(args.real, "train", [f"condition:{c}" for c in card.conditions])
         labels, _ = split_labels(train, reference, args.label)
@@ -85,12 +164,15 @@ def main(argv: list[str]) -> int:
         args.seed,
         args.splits,
         args.label,
+        *((args.decode, args.decode_from) if args.decode else ()),
     )
     with tracking.run(f"evaluate {names[0]}", key=key, tags={"ldns.kind": "evaluate"}) as run_:
         run_.dataset(card.name, card.fingerprint, args.real, "evaluation", {"split": args.split})
         for uri, other in zip(args.sampled, cards, strict=True):
             run_.dataset(other.name, other.fingerprint, uri, "sampled", {"trials": other.n_trials})
         run_.metrics({"score": rows[0].score, **rows[0].distances})
+        if decoded:
+            run_.metrics(conditional_metrics(decoded[args.sampled[0]].summary()))
         run_.table("metrics", metric_rows(rows))
         run_.figures(figures)
         url = run_.url
@@ -100,6 +182,11 @@ def main(argv: list[str]) -> int:
         f"Beside the {args.split} split of {args.real} (score: 1 is as close as the data is to itself)"
     )
     print(format_rows(rows))
+    for name, uri, other in zip(names, args.sampled, cards, strict=True):
+        if uri in decoded:
+            smoothed = args.decode in card.covariates and not _have_rates(card, other)
+            source = ", from smoothed counts" if smoothed else ""
+            print(f"{name}: {format_conditional(decoded[uri].summary())}{source}")
     print(f"Results: {url}" + (f" and {args.plots}" if args.plots else ""))
     return 0
 

@@ -14,10 +14,12 @@ from ldns_ray.cli import add_data, add_root, add_tracking, default_root, job_par
 from ldns_ray.config import EXPERIMENTS, Hardware, experiment
 from ldns_ray.data.simulated import simulated_dataset
 from ldns_ray.evaluation.comparison import Row, format_rows
+from ldns_ray.evaluation.conditional import format_conditional
 from ldns_ray.observers import Several, Terminal, Tracked
-from ldns_ray.pipeline import STAGES, Pipeline, connect_ray
+from ldns_ray.pipeline import STAGES, Pipeline
 from ldns_ray.settings import fingerprint, parse_overrides, settings
 from ldns_ray.tracking.connection import connect, default_uri
+from ldns_ray.training.distributed import connect_ray
 
 EXAMPLES = f"""experiments: {", ".join(EXPERIMENTS)}
 settings are given by their dotted names; `python jobs/train.py EXPERIMENT --settings` lists them
@@ -91,6 +93,8 @@ def main(argv: list[str]) -> int:
             f"(mean rates {nll['nll_mean_rate']:.4f}, PSTH {nll['nll_psth']:.4f}; "
             f"{nll['bits_per_spike']:.3f} bits per spike)"
         )
+        if summary["conditional"] is not None:
+            print(format_conditional(summary["conditional"]))
     print(f"\nModel: {pipeline.model_uri if 'observation' in records else '-'}")
     if "samples" in records:
         print(f"Samples: {pipeline.samples_uri}")

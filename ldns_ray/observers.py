@@ -8,6 +8,7 @@ from typing import Any
 
 from ldns_ray import storage
 from ldns_ray.evaluation.comparison import Row, metric_rows
+from ldns_ray.evaluation.conditional import conditional_metrics
 from ldns_ray.pipeline import Observer, Pipeline
 from ldns_ray.settings import settings
 from ldns_ray.tracking.model import log_model
@@ -137,7 +138,7 @@ def downloaded(uri: str, names: Sequence[str], temporary: str) -> Path:
 
 
 def evaluation_metrics(summary: dict[str, Any]) -> dict[str, float]:
-    """The few numbers that runs are compared by: score, metrics, their ratios to the floor, likelihood."""
+    """The few numbers that runs are compared by: score, metrics, their ratios to the floor, likelihood, conditions."""
     row, baseline = summary["rows"][0], summary["rows"][1]
     numbers = {"score": row["score"], "baseline_score": baseline["score"], **row["distances"]}
     numbers |= {f"{name}_over_floor": ratio for name, ratio in row["ratios"].items()}
@@ -145,6 +146,8 @@ def evaluation_metrics(summary: dict[str, Any]) -> dict[str, float]:
         "n_silent": row["whole"]["n_silent"],
         "bits_per_spike": summary["likelihood"]["bits_per_spike"],
     }
+    if summary["conditional"] is not None:
+        numbers |= conditional_metrics(summary["conditional"])
     return {name: float(value) for name, value in numbers.items()}
 
 

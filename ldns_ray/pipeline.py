@@ -10,8 +10,6 @@ finished stage again does nothing, and an interrupted one goes on from its last 
 import contextlib
 import functools
 import json
-import logging
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -28,13 +26,15 @@ from ldns_ray.config import Experiment, Hardware
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.schema import Card
 from ldns_ray.data.shards import load_trialset, read_card, trialset_from_tables
-from ldns_ray.evaluation import plots
+from ldns_ray.evaluation import plots, plots_conditional
 from ldns_ray.evaluation.comparison import (
+    Labels,
     autoencoder_likelihood,
     compare_candidates,
     sample_baseline,
     split_labels,
 )
+from ldns_ray.evaluation.conditional import Conditional, decode_samples, decoded_rates, with_rates
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.conditioning import LENGTH, Conditioning
 from ldns_ray.models.denoiser import Denoiser
@@ -53,7 +53,7 @@ VERSIONS = {
     "diffusion": 1,
     "observation": 1,
     "samples": 1,
-    "evaluation": 1,
+    "evaluation": 2,
 }
 """Raise a stage's number when its code gives other results: what is stored is then made anew."""
 STAGES = tuple(VERSIONS)
@@ -131,7 +131,12 @@ class Pipeline:
         """Raise ValueError for an unknown stage, or a dataset that lacks a split."""
         if until not in STAGES:
             raise ValueError(f"Unknown stage {until!r}. Stages: {', '.join(STAGES)}.")
-        for split in ("train", "val", self.experiment.evaluation.split):
+        e, shortest_s = self.experiment.evaluation, self.card.min_bins * self.card.bin_width_s
+        if e.decode_from_s >= shortest_s:
+            raise ValueError(
+                f"evaluation.decode_from_s must be below the shortest trial, {shortest_s:g} s, got {e.decode_from_s:g}."
+            )
+        for split in ("train", "val", e.split):
             if split not in self.card.splits:
                 there = ", ".join(self.card.splits)
                 raise ValueError(
@@ -244,7 +249,9 @@ class Pipeline:
     def _evaluation(self) -> dict[str, Any]:
         e, width = self.experiment.evaluation, self.card.bin_width_s
         train, reference = self.trials("train"), self.trials(e.split)
-        sampled = load_trialset(self.samples_uri, None, ["latents"])
+        d = self.experiment.diffusion
+        few = ["latents", *(f"condition:{c}" for c in d.conditions if c != LENGTH)]
+        sampled = load_trialset(self.samples_uri, None, None if d.covariates else few)
         labels = split_labels(train, reference, e.label)
         candidates = {
             "LDNS": sampled.spikes_list(),
@@ -257,13 +264,17 @@ class Pipeline:
             self.autoencoder(), train, reference, labels,
             dropout=self.experiment.autoencoder.dropout, seed=e.seed,
         )  # fmt: skip
+        decoded = self.decoded(train, reference, sampled, labels)
+        units = {name: str(c["unit"]) for name, c in self.card.covariates.items()}
         figures = self.figures(reference, sampled)
+        figures |= plots_conditional.conditional(decoded, width, units)
         for name, figure in figures.items():
             storage.write_bytes(self.uri("evaluation", "plots", f"{name}.png"), plots.png(figure))
         return {
             "score": rows[0].score,
             "rows": [asdict(row) for row in rows],
             "likelihood": likelihood,
+            "conditional": decoded.summary() if decoded else None,
             "split": e.split,
             "plots": list(figures),
         }
@@ -356,21 +367,28 @@ class Pipeline:
             "latents": plots.latents(latents.latents_list(), sampled.latents_list()),
         }
 
+    def decoded(
+        self, train: TrialSet, reference: TrialSet, sampled: TrialSet, labels: Labels
+    ) -> Conditional:
+        """What is decoded of the conditions and covariates that the samples were asked for."""
+        e, d = self.experiment.evaluation, self.experiment.diffusion
+        if d.covariates:
+            columns = ["latents", *(f"covariate:{c}" for c in d.covariates)]
+            columns += [f"condition:{c}" for c in self.card.conditions]
+            rates = decoded_rates(self.autoencoder())
+            train, reference = (
+                with_rates(self.latent_trials(split, columns), rates)
+                for split in ("train", e.split)
+            )
+        conditions = [c for c in d.conditions if c != LENGTH]
+        return decode_samples(
+            train, reference, sampled, conditions=conditions, covariates=d.covariates, label=e.label, labels=labels,
+            from_s=e.decode_from_s,
+        )  # fmt: skip
+
     def _on_device(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call `function` here, or on a worker with a GPU where the workers have one."""
         if not (self.hardware.workers and self.hardware.gpus_per_worker):
             return function(*args)
         remote = ray.remote(num_gpus=min(1.0, self.hardware.gpus_per_worker))(function)
         return ray.get(remote.remote(*args))
-
-
-def connect_ray() -> None:
-    """Join the Ray cluster that RAY_ADDRESS or the running job names, or start one in this process, quietly."""
-    # Tune's new output prints boxes even when silent.
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    for name in ("ray.data", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
-    if not ray.is_initialized():
-        ray.init(logging_level=logging.WARNING, log_to_driver=False, include_dashboard=False)
-    ray.data.DataContext.get_current().enable_progress_bars = False

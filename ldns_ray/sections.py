@@ -225,12 +225,14 @@ class Evaluation:
     n_splits: int = 20
     """Random halvings of the reference split in the score."""
     label: str = ""
-    """Per-trial condition whose values define the PSTH's classes; empty: one class."""
+    """Per-trial condition whose values are the classes of the PSTH and of the decoder; empty: all that have few."""
+    decode_from_s: float = 0.0
+    """Conditions are decoded from the spikes of a trial after this many seconds: after a target's onset, say."""
     seed: int = 0
     """Seed of the halvings and of the held-out entries."""
 
     def __post_init__(self) -> None:
-        check(self, "evaluation.", n_splits=at_least(1), seed=SEED)
+        check(self, "evaluation.", n_splits=at_least(1), decode_from_s=NON_NEGATIVE, seed=SEED)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the stages between trainings do to whole datasets: encode, fit the observation model, sample.
+"""What is done to whole datasets between trainings: encode, fit the observation model, sample.
 
 Plain functions of URIs and models, called in a job's process or on a worker with a GPU.
 """

@@ -41,6 +41,7 @@ PURE = (
     "ldns_ray/training/loop.py",
     "ldns_ray/training/tasks.py",
     "ldns_ray/evaluation/metrics.py",
+    "ldns_ray/evaluation/decoding.py",
 )
 PURE_PACKAGES = {"numpy", "scipy", "torch"}
 

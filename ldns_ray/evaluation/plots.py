@@ -37,7 +37,7 @@ def rasters(real: Spikes, sampled: Spikes, bin_width_s: float, n_trials: int = 3
     longest = max(len(trial) for side in sides for trial in side)
     most = max(1, max(int(trial.max()) for side in sides for trial in side))
     columns = max(len(side) for side in sides)
-    fig, axes = _figure(2, columns, (3.2 * columns, 5.6), sharex=True, sharey=True)
+    fig, axes = new_figure(2, columns, (3.2 * columns, 5.6), sharex=True, sharey=True)
     for row, (side, colour, name) in enumerate(
         zip(sides, (REAL, SAMPLED), ("Real", "Sampled"), strict=True)
     ):
@@ -60,7 +60,7 @@ def rasters(real: Spikes, sampled: Spikes, bin_width_s: float, n_trials: int = 3
             if row == 1:
                 ax.set_xlabel("time in trial (s)")
         axes[row][0].set_ylabel("unit (by real rate)")
-    return _finished(fig)
+    return finished(fig)
 
 
 def population_counts(real: Spikes, sampled: Spikes, *, log: bool = True) -> Figure:
@@ -68,7 +68,7 @@ def population_counts(real: Spikes, sampled: Spikes, *, log: bool = True) -> Fig
     a, b = (summarise(x).pool()[0] for x in (real, sampled))
     densities = metrics.count_densities(real, sampled)
     counts = np.arange(len(densities[0]))
-    fig, ((ax,),) = _figure(1, 1, (6.4, 4.2))
+    fig, ((ax,),) = new_figure(1, 1, (6.4, 4.2))
     smallest = 1.0
     for pooled, density, colour, name, shift in (
         (a, densities[0], REAL, "real", -0.2),
@@ -84,7 +84,7 @@ def population_counts(real: Spikes, sampled: Spikes, *, log: bool = True) -> Fig
         ax.set_ylim(smallest / 3, 2)
     ax.set_title(f"Population spike count (KL = {metrics.kl_psc(a, b):.2g} nats)")
     ax.legend()
-    return _finished(fig)
+    return finished(fig)
 
 
 def correlations(real: Spikes, sampled: Spikes) -> Figure:
@@ -95,7 +95,7 @@ def correlations(real: Spikes, sampled: Spikes) -> Figure:
     x, y = a_NN[below], b_NN[below]
     extent = float(np.quantile(np.abs(x), 0.99)) if x.size else 1.0
     extent = max(extent, 1e-3)
-    fig, ((left, middle, right),) = _figure(1, 3, (12.0, 3.7))
+    fig, ((left, middle, right),) = new_figure(1, 3, (12.0, 3.7))
     for ax, matrix_NN, name in ((left, a_NN, "Real"), (middle, b_NN, "Sampled")):
         shown_NN = matrix_NN.copy()
         np.fill_diagonal(shown_NN, np.nan)
@@ -105,7 +105,7 @@ def correlations(real: Spikes, sampled: Spikes) -> Figure:
     _scatter(right, x, y, "real correlation", "sampled correlation", size=4)
     r = _pearson(x, y)
     right.set_title(f"All pairs of units\nr = {r:.3f}, RMSE = {metrics.rmse_corr(a, b):.3g}")
-    return _finished(fig)
+    return finished(fig)
 
 
 def isi(real: Spikes, sampled: Spikes, bin_width_s: float) -> Figure:
@@ -115,7 +115,7 @@ def isi(real: Spikes, sampled: Spikes, bin_width_s: float) -> Figure:
     """
     sides = [metrics.isi_statistics(x, bin_width_s) for x in (real, sampled)]
     distances = metrics.compare(real, sampled, bin_width_s)
-    fig, (panels,) = _figure(1, 2, (8.6, 4.2))
+    fig, (panels,) = new_figure(1, 2, (8.6, 4.2))
     for ax, a_N, b_N, name, key in zip(
         panels,
         *sides,
@@ -129,7 +129,7 @@ def isi(real: Spikes, sampled: Spikes, bin_width_s: float) -> Figure:
             f"Inter-spike interval, {name}\n{both.sum()} of {len(both)} units: "
             f"r = {_pearson(a_N[both], b_N[both]):.3f}, RMSE = {1e3 * distances[key]:.3g} ms"
         )
-    return _finished(fig)
+    return finished(fig)
 
 
 def training_curves(history: Sequence[Mapping[str, object]]) -> Figure:
@@ -141,7 +141,7 @@ def training_curves(history: Sequence[Mapping[str, object]]) -> Figure:
     if not history:
         raise ValueError("history is empty. Pass one row per logged step.")
     stages = list(dict.fromkeys(str(row.get("stage", "training")) for row in history))
-    fig, (panels,) = _figure(1, len(stages), (5.6 * len(stages), 4.0))
+    fig, (panels,) = new_figure(1, len(stages), (5.6 * len(stages), 4.0))
     for ax, stage in zip(panels, stages, strict=True):
         rows = [row for row in history if str(row.get("stage", "training")) == stage]
         for key, colour, name in (
@@ -166,7 +166,7 @@ def training_curves(history: Sequence[Mapping[str, object]]) -> Figure:
                 )
         ax.set(xlabel="optimiser step", ylabel="loss per entry", title=stage.capitalize())
         ax.legend()
-    return _finished(fig)
+    return finished(fig)
 
 
 def latents(
@@ -196,7 +196,7 @@ def latents(
                 ax.plot(trial[:, d], color=colour, linewidth=1.0)
             reach = 1.05 * max(np.abs(z[:, d]).max() for s in sides for z in s[:n_trials])
             ax.set_ylim(-reach, reach)
-            _style(ax)
+            styled(ax)
             if d == 0:
                 ax.set_title(f"{name} latents, {min(n_trials, len(side))} trials")
             if column == 0:
@@ -217,9 +217,9 @@ def latents(
         xlabel="first principal component",
         ylabel="second principal component",
     )
-    _style(ax)
+    styled(ax)
     ax.legend()
-    return _finished(fig)
+    return finished(fig)
 
 
 def spike_statistics(real: Spikes, sampled: Spikes, bin_width_s: float) -> dict[str, Figure]:
@@ -250,7 +250,7 @@ def save_figures(figures: Mapping[str, Figure], folder: str | Path) -> list[Path
     return paths
 
 
-def _figure(
+def new_figure(
     rows: int,
     columns: int,
     size: tuple[float, float],
@@ -258,15 +258,17 @@ def _figure(
     sharex: bool = False,
     sharey: bool = False,
 ) -> tuple[Figure, np.ndarray]:
+    """A figure of the house's look, and its axes (rows, columns)."""
     fig = Figure(figsize=size, dpi=DPI, layout="constrained")
     FigureCanvasAgg(fig)
     axes = fig.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
     for ax in axes.flat:
-        _style(ax)
+        styled(ax)
     return fig, axes
 
 
-def _finished(fig: Figure) -> Figure:
+def finished(fig: Figure) -> Figure:
+    """The figure with titles, labels and legends of one size."""
     for ax in fig.axes:
         ax.title.set_fontsize(10)
         ax.xaxis.label.set_fontsize(9)
@@ -279,7 +281,8 @@ def _finished(fig: Figure) -> Figure:
     return fig
 
 
-def _style(ax: Axes) -> None:
+def styled(ax: Axes) -> None:
+    """Axes without box, with small tick labels."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(labelsize=8.5)
 

@@ -228,3 +228,15 @@ def _cpus_per_worker(n_workers: int) -> float:
     """One CPU, or less where the cluster would otherwise have none left for Ray Data, which then waits for ever."""
     spare = ray.cluster_resources().get("CPU", 1.0) - 1
     return min(1.0, round(max(spare, 0.5) / n_workers, 2))
+
+
+def connect_ray() -> None:
+    """Join the Ray cluster that RAY_ADDRESS or the running job names, or start one in this process, quietly."""
+    # Tune's new output prints boxes even when silent.
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    for name in ("ray.data", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+    if not ray.is_initialized():
+        ray.init(logging_level=logging.WARNING, log_to_driver=False, include_dashboard=False)
+    ray.data.DataContext.get_current().enable_progress_bars = False
