@@ -51,17 +51,12 @@ class ChannelLinear(nn.Module):
     def forward(self, x_CBT: Tensor) -> Tensor:
         _, n_trials, n_bins = x_CBT.shape
         if self.groups == 1:
-            x = x_CBT.reshape(len(x_CBT), -1)
-            out = (
-                self.weight @ x
-                if self.bias is None
-                else torch.addmm(self.bias[:, None], self.weight, x)
-            )
+            out = self.weight @ x_CBT.reshape(len(x_CBT), -1)
         else:
             x = x_CBT.reshape(self.groups, -1, n_trials * n_bins)
             out = torch.bmm(self.weight.view(self.groups, -1, x.shape[1]), x).flatten(0, 1)
-            if self.bias is not None:
-                out = out + self.bias[:, None]
+        if self.bias is not None:
+            out = out.add_(self.bias[:, None])  # addmm would spread the bias over all bins first
         return out.view(-1, n_trials, n_bins)
 
 

@@ -174,24 +174,25 @@ def long_convolution(x_HBT: Tensor, taps: Tensor) -> Tensor:
 
 
 class _LongConvolution(torch.autograd.Function):
-    """`long_convolution` with real taps; the transform of the input is not kept but made again."""
+    """`long_convolution` with real taps, in both passes by transforms of real numbers."""
 
     @staticmethod
     def forward(ctx: Any, x_HBT: Tensor, taps_HL: Tensor) -> Tensor:
-        ctx.save_for_backward(x_HBT, taps_HL)
         n_bins, n_fft = x_HBT.shape[-1], taps_HL.shape[-1]
-        y_f = torch.fft.rfft(x_HBT, n=n_fft).mul_(torch.fft.rfft(taps_HL)[:, None])
-        return torch.fft.irfft(y_f, n=n_fft)[..., :n_bins]
+        x_f = torch.fft.rfft(x_HBT, n=n_fft)
+        taps_f = torch.fft.rfft(taps_HL)[:, None]
+        ctx.save_for_backward(x_f, taps_f)
+        ctx.n_bins, ctx.n_fft = n_bins, n_fft
+        # What follows reads a contiguous tensor several times faster, and keeps half the memory.
+        return torch.fft.irfft(x_f * taps_f, n=n_fft)[..., :n_bins].contiguous()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        x_HBT, taps_HL = ctx.saved_tensors
-        n_bins, n_fft = x_HBT.shape[-1], taps_HL.shape[-1]
-        dy_f = torch.fft.rfft(grads[0], n=n_fft)
-        x_f = torch.fft.rfft(x_HBT, n=n_fft)
-        dtaps = torch.fft.irfft((x_f.conj_physical_().mul_(dy_f)).sum(1), n=n_fft)
-        dy_f.mul_(torch.fft.rfft(taps_HL).conj()[:, None])
-        return torch.fft.irfft(dy_f, n=n_fft)[..., :n_bins], dtaps
+        x_f, taps_f = ctx.saved_tensors
+        dy_f = torch.fft.rfft(grads[0], n=ctx.n_fft)
+        dtaps = torch.fft.irfft((dy_f * x_f.conj()).sum(1), n=ctx.n_fft)
+        dx = torch.fft.irfft(dy_f.mul_(taps_f.conj()), n=ctx.n_fft)
+        return dx[..., : ctx.n_bins].contiguous(), dtaps
 
 
 def hippo_legs() -> tuple[Tensor, Tensor, Tensor]:
