@@ -40,7 +40,7 @@ def untrained_model(name: str = "reach", n_units: int = N_UNITS, n_bins: int = N
 
 
 def sampling(
-    device: torch.device, *, n_trials: int = 2000, batch: int = 16, model: LDNS | None = None
+    device: torch.device, *, n_trials: int = 2000, batch: int = 8, model: LDNS | None = None
 ) -> dict[str, float]:
     """Time one batch by `ddpm` over the whole schedule and by `dpmpp_2m` in `FEW_STEPS` steps.
 
