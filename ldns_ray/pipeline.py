@@ -44,8 +44,9 @@ from ldns_ray.revision import commit
 from ldns_ray.settings import fingerprint, to_dict
 from ldns_ray.stages import best_device, encode_dataset, fit_observation, sample_dataset
 from ldns_ray.training.distributed import train_on_workers
-from ldns_ray.training.job import TrainingJob, noise, run
+from ldns_ray.training.job import TrainingJob, run
 from ldns_ray.training.loop import Workers
+from ldns_ray.training.networks import noise
 
 VERSIONS = {
     "autoencoder": 1,

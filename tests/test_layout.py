@@ -39,6 +39,7 @@ MLFLOW = ("ldns_ray/tracking/",)
 PURE = (
     "jobs/benchmark.py",
     "ldns_ray/training/loop.py",
+    "ldns_ray/training/networks.py",
     "ldns_ray/training/tasks.py",
     "ldns_ray/evaluation/metrics.py",
     "ldns_ray/evaluation/decoding.py",

@@ -1,8 +1,5 @@
 """Sampling time of the paper's reach model: every diffusion step, and a few solver steps."""
 
-from dataclasses import asdict
-from typing import Any
-
 import numpy as np
 import torch
 
@@ -11,7 +8,9 @@ from ldns_ray.config import experiment
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.conditioning import Conditioning
 from ldns_ray.models.denoiser import Denoiser
-from ldns_ray.models.ldns import LDNS, Noise, TrainingDraws
+from ldns_ray.models.ldns import LDNS
+from ldns_ray.models.requests import TrainingDraws
+from ldns_ray.training.networks import autoencoder_settings, denoiser_settings, noise
 
 N_UNITS, N_BINS = 182, 140
 FEW_STEPS = 20
@@ -20,22 +19,15 @@ FEW_STEPS = 20
 def untrained_model(name: str = "reach", n_units: int = N_UNITS, n_bins: int = N_BINS) -> LDNS:
     """The model of a named experiment with its initial weights, Poisson, without conditions."""
     e = experiment(name)
-    a, d = e.autoencoder, e.diffusion
-    autoencoder: dict[str, Any] = {
-        "n_units": n_units, "n_latents": a.n_latents, "width": a.width, "n_blocks": a.n_blocks,
-        "n_decoder_blocks": a.n_decoder_blocks, "bidirectional": a.bidirectional,
-    }  # fmt: skip
-    noise = Noise(d.n_steps, d.beta_start, d.beta_end)
-    denoiser: dict[str, Any] = {
-        "n_latents": a.n_latents, "width": d.width, "n_blocks": d.n_blocks, "head_gain": d.head_gain,
-        "level": asdict(noise) if d.level else None,
-    }  # fmt: skip
     lengths = np.full(1, n_bins)
-    ones = np.ones(a.n_latents, np.float32)
+    conditioning = Conditioning.fit((), (), n_bins_S=lengths, conditions={}, covariates={})
+    autoencoder = autoencoder_settings(e.autoencoder, n_units)
+    denoiser = denoiser_settings(e.diffusion, e.autoencoder.n_latents, conditioning)
+    ones = np.ones(e.autoencoder.n_latents, np.float32)
     return LDNS(
-        Autoencoder(**autoencoder), autoencoder, Denoiser(**denoiser), denoiser, noise, 0 * ones, ones,
-        Conditioning.fit((), (), n_bins_S=lengths, conditions={}, covariates={}),
-        TrainingDraws(lengths, {}, {}), 0.005, [f"unit {i}" for i in range(n_units)], latent_bound_D=5 * ones,
+        Autoencoder(**autoencoder), autoencoder, Denoiser(**denoiser), denoiser, noise(e.diffusion), 0 * ones, ones,
+        conditioning, TrainingDraws(lengths, {}, {}), 0.005, [f"unit {i}" for i in range(n_units)],
+        latent_bound_D=5 * ones,
     )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from ldns_ray.models.denoiser import Denoiser
 from ldns_ray.models.layers import ChannelLinear
 from ldns_ray.models.ssm import S4, long_convolution
 from ldns_ray.training.loop import Trainer
+from ldns_ray.training.networks import autoencoder_settings, denoiser_settings
 from ldns_ray.training.tasks import AutoencoderTask, DiffusionTask, Task
 
 Row = dict[str, float | str]
@@ -70,25 +71,17 @@ def training_step(
     model: nn.Module
     task: Task
     if c.network == "autoencoder":
-        a = e.autoencoder
-        model = Autoencoder(
-            n_units=c.n_units, n_latents=a.n_latents, width=a.width, n_blocks=a.n_blocks,
-            n_decoder_blocks=a.n_decoder_blocks, bidirectional=a.bidirectional,
-        )  # fmt: skip
-        task = AutoencoderTask(a)
+        model = Autoencoder(**autoencoder_settings(e.autoencoder, c.n_units))
+        task = AutoencoderTask(e.autoencoder)
         rates_BTN = torch.full((c.n_trials, c.n_bins, c.n_units), 0.3)
         spikes, latents = torch.poisson(rates_BTN, generator), None
     else:
-        d = e.diffusion
+        d = replace(e.diffusion, conditions=(), covariates=())
         conditioning = Conditioning.fit(
             (), (), n_bins_S=n_bins_B.numpy(), conditions={}, covariates={}
         )
-        schedule = {"n_steps": d.n_steps, "beta_start": d.beta_start, "beta_end": d.beta_end}
-        model = Denoiser(
-            n_latents=e.autoencoder.n_latents, width=d.width, n_blocks=d.n_blocks,
-            head_gain=d.head_gain, level=schedule if d.level else None,
-        )  # fmt: skip
-        task = DiffusionTask(replace(d, conditions=(), covariates=()), conditioning)
+        model = Denoiser(**denoiser_settings(d, e.autoencoder.n_latents, conditioning))
+        task = DiffusionTask(d, conditioning)
         shape = (c.n_trials, c.n_bins, e.autoencoder.n_latents)
         spikes, latents = torch.zeros(*shape[:2], 0), torch.randn(shape, generator=generator)
     batch = Batch(spikes, None, n_bins_B, {}, {}, latents, torch.arange(c.n_trials)).to(device)

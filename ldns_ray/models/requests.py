@@ -174,14 +174,7 @@ def _numbers(what: str, value: Any) -> np.ndarray:
 def _condition(name: str, value: Any, shape: tuple[int, int]) -> np.ndarray:
     what = f"The condition {name!r}"
     array_nC = _numbers(what, value)
-    if array_nC.shape != shape:
-        raise ValueError(f"{what} must be {shape}, got {array_nC.shape}.")
-    bad = np.argwhere(~np.isfinite(array_nC))
-    if len(bad):
-        trial, entry = bad[0]
-        raise ValueError(
-            f"{what} must be finite, got {array_nC[trial, entry]} in entry {entry} of trial {trial}."
-        )
+    _check_array(what, array_nC, shape, "trial", "entry")
     return array_nC
 
 
@@ -194,15 +187,19 @@ def _trace(name: str, trial: int, value: Any) -> np.ndarray:
 
 
 def _check_trace(name: str, trial: int, trace: np.ndarray, shape: tuple[int, int]) -> None:
-    what = f"The covariate {name!r} of trial {trial}"
-    if trace.shape != shape:
-        raise ValueError(f"{what} must be {shape}, got {trace.shape}.")
-    bad = np.argwhere(~np.isfinite(trace))
+    _check_array(f"The covariate {name!r} of trial {trial}", trace, shape, "bin", "channel")
+
+
+def _check_array(
+    what: str, array: np.ndarray, shape: tuple[int, int], row: str, column: str
+) -> None:
+    """Raises ValueError for another shape, or a number that is none, by the names of rows and columns."""
+    if array.shape != shape:
+        raise ValueError(f"{what} must be {shape}, got {array.shape}.")
+    bad = np.argwhere(~np.isfinite(array))
     if len(bad):
-        bin_, channel = bad[0]
-        raise ValueError(
-            f"{what} must be finite, got {trace[bin_, channel]} in channel {channel} of bin {bin_}."
-        )
+        i, j = bad[0]
+        raise ValueError(f"{what} must be finite, got {array[i, j]} in {column} {j} of {row} {i}.")
 
 
 def _lengths(n_bins: int | Sequence[int] | np.ndarray, n: int) -> np.ndarray:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 N_PAIRS = 32
 """Conjugate pairs of states per channel: state size 64."""
 
-PIECE_BYTES = {True: 1 << 23, False: 1 << 30}
-"""Largest tensor in `ssm_kernel`, on a CPU and elsewhere. On a CPU, small ones stay in its cache, and their memory
-with the process (see `ldns_ray.memory`): at 9000 bins, large ones take four times as long."""
+PIECE_BYTES = 1 << 23
+"""Largest tensor in `ssm_kernel` on a CPU: small ones stay in its cache, and their memory with the process (see
+`ldns_ray.memory`). At 9000 bins, transforms of large ones take four times as long."""
 
 _ALIASING = 1e-8
 """What is left of a kernel tap after one period of the damped FFT, see `ssm_kernel`."""
@@ -124,8 +124,9 @@ def ssm_kernel(
     μ. M terms of such a series, over 1 - r^M μ^M, are all of it at the M nodes.
     """
     n_fft = fast_length(max(n_bins, 16))
-    bytes_per_channel = 8 * n_fft * (2 * len(c_QHn) + 2)
-    step = max(1, PIECE_BYTES[lam_Hn.device.type == "cpu"] // bytes_per_channel)
+    step = len(lam_Hn)
+    if lam_Hn.device.type == "cpu":
+        step = max(1, PIECE_BYTES // (8 * n_fft * (2 * len(c_QHn) + 2)))
     c_HQn = c_QHn.movedim(1, 0)
     inputs = (x.split(step) for x in (lam_Hn, p_Hn, b_Hn, c_HQn, log_dt_H))
     pieces = [

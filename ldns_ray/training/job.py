@@ -12,22 +12,17 @@ import torch
 from torch import nn
 
 from ldns_ray import storage
-from ldns_ray.config import Diffusion, Experiment
+from ldns_ray.config import Experiment
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.conditioning import LENGTH, Conditioning
 from ldns_ray.models.denoiser import Denoiser
-from ldns_ray.models.ldns import Noise
 from ldns_ray.training.loop import OnEpoch, ResidentData, Result, Trainer, Workers, fit
+from ldns_ray.training.networks import autoencoder_settings, denoiser_settings
 from ldns_ray.training.tasks import AutoencoderTask, DiffusionTask, Draws, Task
 
 CHECKPOINT_SECONDS = 30.0
 """Least time between two checkpoints."""
-
-
-def noise(diffusion: Diffusion) -> Noise:
-    """The noise schedule of the settings."""
-    return Noise(diffusion.n_steps, diffusion.beta_start, diffusion.beta_end)
 
 
 @dataclass(frozen=True)
@@ -51,19 +46,11 @@ class TrainingJob:
     @property
     def settings(self) -> dict[str, Any]:
         """The network's constructor arguments."""
-        a, d = self.experiment.autoencoder, self.experiment.diffusion
+        e = self.experiment
         if self.network == "autoencoder":
-            return {
-                "n_units": self.n_units, "n_latents": a.n_latents, "width": a.width, "n_blocks": a.n_blocks,
-                "n_decoder_blocks": a.n_decoder_blocks, "bidirectional": a.bidirectional,
-            }  # fmt: skip
+            return autoencoder_settings(e.autoencoder, self.n_units)
         assert self.conditioning is not None
-        return {
-            "level": dataclasses.asdict(noise(d)) if d.level else None,
-            "n_latents": a.n_latents, "width": d.width, "n_blocks": d.n_blocks, "head_gain": d.head_gain,
-            "n_covariates": self.conditioning.n_covariates, "n_conditions": self.conditioning.n_conditions,
-            "droppable": d.condition_dropout > 0 and self.conditioning.droppable,
-        }  # fmt: skip
+        return denoiser_settings(e.diffusion, e.autoencoder.n_latents, self.conditioning)
 
     @property
     def optimisation(self) -> Any:
