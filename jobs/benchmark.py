@@ -27,6 +27,7 @@ from ldns_ray.benchmark.training import (
     steps,
 )
 from ldns_ray.cli import add_tracking, job_parser, run
+from ldns_ray.evaluation.comparison import format_table
 from ldns_ray.memory import keep_freed_memory
 from ldns_ray.revision import commit
 
@@ -126,12 +127,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     def cell(value: Any) -> str:
         return "" if value is None else value if isinstance(value, str) else f"{value:.4g}"
 
-    lines = [columns, *([cell(row.get(c)) for c in columns] for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    return "\n".join(
-        "  ".join(word.rjust(width) for word, width in zip(line, widths, strict=True))
-        for line in lines
-    )
+    return format_table([columns, *([cell(row.get(c)) for c in columns] for row in rows)])
 
 
 def log(tracking_uri: str, result: Mapping[str, Any]) -> str:

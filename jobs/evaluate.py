@@ -80,14 +80,14 @@ def _have_rates(*cards: Card) -> bool:
 
 
 def _decoded(
-    args: argparse.Namespace, card: Card, cards: list[Card], reference: TrialSet
-) -> dict[str, Conditional]:
+    args: argparse.Namespace, card: Card, cards: list[Card], train: TrialSet | None, reference: TrialSet
+) -> dict[str, Conditional]:  # fmt: skip
     """By URI of a sampled dataset, what `--decode` finds in it."""
     name, trace = args.decode, args.decode in card.covariates
     if name not in (*card.covariates, *card.conditions):
         there = ", ".join((*card.covariates, *card.conditions)) or "none"
         raise ValueError(f"{args.real} has no covariate or condition {name!r}; it has: {there}.")
-    if "train" not in card.splits or args.split == "train":
+    if train is None:
         raise ValueError(
             f"--decode needs train trials of {args.real} beside the {args.split} trials."
         )
@@ -106,7 +106,6 @@ def _decoded(
                 sets = [with_rates(trials, smoothed_counts) for trials in sets]
             result[uri] = decode_samples(*sets, covariates=[name])
             continue
-        train = load_trialset(args.real, "train", [f"condition:{c}" for c in card.conditions])
         result[uri] = decode_samples(
             train, reference, load_trialset(uri, None, [f"condition:{c}" for c in shared]),
             conditions=shared, label=name, labels=split_labels(train, reference, name),
@@ -133,7 +132,11 @@ def main(argv: list[str]) -> int:
             )
     root = default_root(args.root)
     tracking = connect(args.tracking_uri or default_uri(root), "evaluate")
-    reference = load_trialset(args.real, args.split, [f"condition:{c}" for c in card.conditions])
+    columns = [f"condition:{c}" for c in card.conditions]
+    reference = load_trialset(args.real, args.split, columns)
+    train = None
+    if "train" in card.splits and args.split != "train":
+        train = load_trialset(args.real, "train", columns)
     names = [Path(uri.rstrip("/")).name for uri in args.sampled]
     if len(set(names)) < len(names):
         names = list(args.sampled)
@@ -143,12 +146,11 @@ def main(argv: list[str]) -> int:
     }
     first = next(iter(candidates))
     figures = plots.spike_statistics(reference.spikes_list(), candidates[first], card.bin_width_s)
-    decoded = _decoded(args, card, cards, reference) if args.decode else {}
+    decoded = _decoded(args, card, cards, train, reference) if args.decode else {}
     if decoded:
         units = {name: str(c["unit"]) for name, c in card.covariates.items()}
         figures |= plots_conditional.conditional(decoded[args.sampled[0]], card.bin_width_s, units)
-    if "train" in card.splits and args.split != "train":
-        train = load_trialset(args.real, "train", [f"condition:{c}" for c in card.conditions])
+    if train is not None:
         labels, _ = split_labels(train, reference, args.label)
         candidates["PSTH + Poisson"] = sample_baseline(
             train, labels, len(candidates[first]), seed=args.seed

@@ -15,8 +15,9 @@ from ldns_ray.cli import add_data, add_root, add_seed, add_tracking, default_roo
 from ldns_ray.config import experiment
 from ldns_ray.data.simulated import simulated_dataset
 from ldns_ray.evaluation.comparison import Row, format_rows
+from ldns_ray.plan import Sweep
 from ldns_ray.settings import parse_overrides
-from ldns_ray.sweep import Sweep, format_result, run_sweep
+from ldns_ray.sweep import format_result, run_sweep
 from ldns_ray.tracking.connection import connect, default_uri
 from ldns_ray.training.distributed import connect_ray
 from search_spaces.speech import SPACE

@@ -5,15 +5,13 @@ Shapes: S training trials, N units, D latents.
 
 import contextlib
 import hashlib
-import io
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ldns_ray import storage
+from ldns_ray.archives import UnreadableError, read_npz
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.schema import Card
 from ldns_ray.data.shards import load_trialset, read_card
@@ -165,9 +163,8 @@ def read_statistics(path: str, n_latents: int) -> LatentStatistics:
             f"No file {path}. Save one with numpy.savez({path!r}, mean=…, std=…)."
         )
     try:
-        with np.load(io.BytesIO(storage.read_bytes(path)), allow_pickle=False) as file:
-            arrays = {name: np.array(file[name]) for name in file.files}
-    except (ValueError, TypeError, AttributeError, OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:  # fmt: skip
+        arrays = read_npz(storage.read_bytes(path))
+    except (UnreadableError, OSError) as error:
         raise ValueError(
             f"{path} is no .npz file of numbers: {error}. Save one with numpy.savez(PATH, mean=…, std=…)."
         ) from error

@@ -8,8 +8,6 @@ it, or finds it done.
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import optuna
@@ -20,12 +18,13 @@ from ray.tune.search.sample import Domain
 
 from ldns_ray import storage
 from ldns_ray.cli import JobError
-from ldns_ray.config import Experiment, Hardware
+from ldns_ray.config import Hardware
 from ldns_ray.data.shards import fits_in_object_store, read_card, read_dataset
 from ldns_ray.evaluation.comparison import SHORT_NAMES, format_table
 from ldns_ray.observers import evaluation_metrics, log_files
 from ldns_ray.pipeline import Pipeline
-from ldns_ray.settings import did_you_mean, fingerprint, override, settings
+from ldns_ray.plan import Sweep
+from ldns_ray.settings import override, settings
 from ldns_ray.tracking.connection import connect
 from ldns_ray.tracking.runs import Tracking, standard_tags
 from ldns_ray.training.distributed import relayed
@@ -44,79 +43,6 @@ RESERVED_CPUS = 1
 FINISHED = (TrialState.COMPLETE, TrialState.FAIL)
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """What to search, on which data, and where everything goes."""
-
-    name: str
-    experiment: Experiment
-    space: Mapping[str, Any]
-    """Dotted setting → Tune domain."""
-    data_uri: str
-    root: str
-    tracking_uri: str
-    n_trials: int = 4
-    seed: int = 0
-    cpus_per_trial: float = 1.0
-    gpus_per_trial: float = 0.0
-    max_concurrent: int = 0
-    """Trials at the same time; 0: as many as the cluster holds with CPUs left for Ray Data."""
-    optuna_storage: str = ""
-    """Database URL of the Optuna study; empty: a SQLite file under a local storage root."""
-
-    def __post_init__(self) -> None:
-        if self.n_trials < 1:
-            raise ValueError(f"n_trials must be at least 1, got {self.n_trials}.")
-        if not self.space:
-            raise ValueError("The search space is empty. Add a dotted setting and a Tune domain.")
-        known = settings(self.experiment)
-        for name, domain in self.space.items():
-            if name not in known:
-                raise ValueError(
-                    f"Unknown setting {name!r} in the search space. {did_you_mean(name, known)}"
-                )
-            if not isinstance(domain, Domain):
-                raise ValueError(
-                    f"{name} in the search space must be a Tune domain such as tune.choice([…]), got {domain!r}."
-                )
-            if name == "evaluation.split":
-                raise ValueError(
-                    "evaluation.split cannot be searched: trials are scored on val, the best on test."
-                )
-            for value in _extremes(domain):
-                override(self.experiment, {name: value})
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Depends on what is searched, not on what it is searched with."""
-        described = {
-            n: f"{type(d).__name__} {d.domain_str} {d.sampler}" for n, d in self.space.items()
-        }
-        dataset = read_card(self.data_uri).fingerprint
-        return fingerprint(
-            "sweep", self.name, self.experiment, described, dataset, self.n_trials, self.seed
-        )
-
-    @property
-    def uri(self) -> str:
-        return storage.join(self.root, "sweeps", f"{self.name}-{self.fingerprint}")
-
-
-def _extremes(domain: Domain) -> Sequence[Any]:
-    """Values that show whether all of the domain is allowed: every choice, or both ends and one within."""
-    categories = getattr(domain, "categories", None)
-    if categories is not None:
-        return list(categories)
-    ends = [getattr(domain, name, None) for name in ("lower", "upper")]
-    if isinstance(ends[1], int):
-        ends[1] -= 1  # Tune's integer domains leave the upper end out
-    return [
-        value
-        for value in (*ends, domain.sample())
-        if value is not None and abs(value) != float("inf")
-    ]
 
 
 def run_sweep(sweep: Sweep, say: Say = print) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ray.util.queue import Queue
 from ldns_ray.config import Experiment, Hardware
 from ldns_ray.observers import Several, Terminal, Tracked
 from ldns_ray.pipeline import Pipeline, unguarded
+from ldns_ray.plan import Sweep
 from ldns_ray.settings import override
 from ldns_ray.tracking.connection import connect
 
@@ -82,7 +83,7 @@ def trial_experiment(experiment: Experiment, point: Mapping[str, Any]) -> Experi
 def run_trial(
     config: dict[str, Any],
     *,
-    sweep: Any,
+    sweep: Sweep,
     parent_id: str,
     tags: Mapping[str, str],
     threads: int,
@@ -94,7 +95,7 @@ def run_trial(
 
     Args:
         config: the point, and the trial's number.
-        sweep: the `ldns_ray.sweep.Sweep` it belongs to.
+        sweep: what it belongs to.
         shared: whether other trials run at the same time, and may do the same stages.
         tables: the dataset's Arrow blocks by split, see `Pipeline.tables`.
         lines: where its lines for the terminal go.
@@ -116,7 +117,7 @@ def run_trial(
         tune.report({SCORE: summary[SCORE]})
 
 
-def child_key(sweep: Any, number: int) -> str:
+def child_key(sweep: Sweep, number: int) -> str:
     """What a trial's run in MLflow is found by."""
     return f"{sweep.fingerprint}-{number}"
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import csv
 import io
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
 
+from ldns_ray.archives import UnreadableError, read_npz
 from ldns_ray.storage import Uri, exists, read_bytes
 
 N_BINS = "n_bins"
@@ -138,21 +137,13 @@ class _Reader:
 
     def _arrays(self, content: bytes) -> dict[str, np.ndarray]:
         try:
-            file = np.load(io.BytesIO(content), allow_pickle=False)
-            names = list(file.files)
-        except (ValueError, zipfile.BadZipFile, EOFError, AttributeError):
-            self.fail("not a .npz file. Save one with numpy.savez.")
-        arrays = {}
-        for name in names:
-            try:
-                arrays[name] = file[name]
-                if not isinstance(arrays[name], np.ndarray):  # the archive may hold any file
-                    raise ValueError
-            except (ValueError, zipfile.BadZipFile, zlib.error, EOFError):
-                self.fail(
-                    f"array {name!r} cannot be read: it is damaged, or holds Python objects. Save it as numbers."
-                )
-        return arrays
+            return read_npz(content)
+        except UnreadableError as error:
+            if error.array is None:
+                self.fail("not a .npz file. Save one with numpy.savez.")
+            self.fail(
+                f"array {error.array!r} cannot be read: it is damaged, or holds Python objects. Save it as numbers."
+            )
 
     def _lengths(self, array: np.ndarray | None) -> np.ndarray | None:
         if array is None:

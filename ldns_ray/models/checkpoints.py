@@ -5,14 +5,13 @@ import os
 import pickle
 import re
 import warnings
-import zipfile
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from ldns_ray.archives import read_npz
 
 MODELS = ("ae_net.encoder_in.weight", "conv_in.weight")
 """A parameter that the authors' autoencoder has, and one that their denoiser has."""
@@ -90,10 +89,9 @@ def _torch(content: bytes, name: str) -> Any:
 
 def _npz(content: bytes, name: str) -> Any:
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {key: np.array(file[key]) for key in file.files}
+        arrays = read_npz(content)
         return {k: torch.from_numpy(v) for k, v in arrays.items() if v.dtype.kind in "biuf"}
-    except (ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error, EOFError) as error:  # fmt: skip
+    except (ValueError, TypeError) as error:
         raise ValueError(
             f"{name} is damaged, no file of numpy.savez, or holds Python objects, which are refused: {error}. "
             "Save arrays of numbers, one per parameter."

@@ -41,7 +41,7 @@ def test_table_file_and_run(job, tmp_path, tracking_uri):
     lines = text.splitlines()
     start = lines.index(title)
     assert lines[start + 1].split() == ["network", "batch", "kernel_s", "convolution_s", "ratio"]
-    assert f"{rows[0]['ratio']:.4g}" in lines[start + 2]
+    assert f"{rows[0]['ratio']:.4g}" in lines[start + 3]
     tracking = connect(tracking_uri, "benchmark")
     (run,) = tracking.client.search_runs([tracking.experiment_id])
     assert run.info.run_id in text
