@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ldns_ray.cli import job_parser, run
 from ldns_ray.data.batches import TrialSet
-from ldns_ray.data.schema import Card
+from ldns_ray.data.card import Card
 from ldns_ray.data.shards import load_trialset, read_card, verify_dataset
 
 MAX_SESSIONS = 20

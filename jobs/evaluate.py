@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ldns_ray.checks import check_seed
 from ldns_ray.cli import add_root, add_seed, add_tracking, default_root, job_parser, run
 from ldns_ray.data.batches import TrialSet
-from ldns_ray.data.schema import Card
+from ldns_ray.data.card import Card
 from ldns_ray.data.shards import load_trialset, read_card
 from ldns_ray.evaluation import plots, plots_conditional
 from ldns_ray.evaluation.comparison import (

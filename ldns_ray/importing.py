@@ -13,7 +13,7 @@ import numpy as np
 from ldns_ray import storage
 from ldns_ray.archives import UnreadableError, read_npz
 from ldns_ray.data.batches import TrialSet
-from ldns_ray.data.schema import Card
+from ldns_ray.data.card import Card
 from ldns_ray.data.shards import load_trialset, read_card
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.checkpoints import read_checkpoint

@@ -24,8 +24,9 @@ import torch
 from ldns_ray import storage
 from ldns_ray.config import Experiment, Hardware
 from ldns_ray.data.batches import TrialSet
-from ldns_ray.data.schema import Card
-from ldns_ray.data.shards import load_trialset, read_card, trialset_from_tables
+from ldns_ray.data.card import Card
+from ldns_ray.data.shards import load_trialset, read_card
+from ldns_ray.data.tables import trialset_from_tables
 from ldns_ray.evaluation import plots, plots_conditional
 from ldns_ray.evaluation.comparison import (
     Labels,

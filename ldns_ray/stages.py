@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ldns_ray.data.batches import TrialSet
-from ldns_ray.data.schema import Card, Trial
-from ldns_ray.data.shards import load_trialset, read_card, trials_of, write_dataset
+from ldns_ray.data.batches import TrialSet, trials_of
+from ldns_ray.data.card import Card
+from ldns_ray.data.schema import Trial
+from ldns_ray.data.shards import load_trialset, read_card, write_dataset
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.blocks import BLOCK, decode, encode
 from ldns_ray.models.ldns import LDNS

@@ -19,7 +19,8 @@ from ray.tune.search.sample import Domain
 from ldns_ray import storage
 from ldns_ray.cli import JobError
 from ldns_ray.config import Hardware
-from ldns_ray.data.shards import fits_in_object_store, read_card, read_dataset
+from ldns_ray.data.shards import read_card, read_dataset
+from ldns_ray.data.streaming import fits_in_object_store
 from ldns_ray.evaluation.comparison import SHORT_NAMES, format_table
 from ldns_ray.observers import evaluation_metrics, log_files
 from ldns_ray.pipeline import Pipeline

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ldns_ray.data.schema import SPLITS, Trial, as_counts, assign_splits
+from ldns_ray.data.schema import SPLITS, Trial, as_counts
+from ldns_ray.data.splits import assign_splits
 
 AXES = ("trial", "unit", "time")
 

@@ -1,4 +1,4 @@
-"""What a trial and a dataset are, and the checks both must pass.
+"""What a trial is, and the checks that trials must pass, each and together.
 
 Shapes: S trials, T bins, N units, D latents, d channels of one covariate or condition.
 """
@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ class Trial:
     spikes: (T, N) uint8 or uint16, counts per bin. T may differ between trials, N may not.
     trial_id: unique in its dataset.
     session: the recording session (day, block) the trial belongs to.
-    split: one of `SPLITS`.
+    split: one of `SPLITS`; in a recording on its way in, what `ldns_ray.data.splits` shares out.
     covariates: name -> (T, d) float32, one row per bin.
     conditions: name -> (d,) float32, one vector per trial.
     rates: (T, N) float32, expected counts per bin, where known (simulations, samples).
@@ -109,15 +108,16 @@ def _check_name(name: Any, where: str) -> str:
     return name
 
 
-def validate_trial(trial: Trial) -> Trial:
+def validate_trial(trial: Trial, *, where: str = "", splits: Sequence[str] = SPLITS) -> Trial:
     """The trial with counts as uint8/uint16 and the rest as contiguous float32.
 
+    where: the place named in errors before the trial, such as "a.npz: ". splits: those it may have.
     Raises ValueError, naming the trial and what is wrong with it.
     """
-    where = f"trial {_check_name(trial.trial_id, 'trial_id')!r}"
+    where = f"{where}trial {_check_name(trial.trial_id, f'{where}trial_id')!r}"
     _check_name(trial.session, f"{where}: session")
-    if trial.split not in SPLITS:
-        raise ValueError(f"{where}: split must be one of {', '.join(SPLITS)}, got {trial.split!r}.")
+    if trial.split not in splits:
+        raise ValueError(f"{where}: split must be one of {', '.join(splits)}, got {trial.split!r}.")
     spikes = np.asarray(trial.spikes)
     if spikes.ndim != 2:
         raise ValueError(f"{where}: spikes must be (bins, units), got shape {spikes.shape}.")
@@ -173,10 +173,11 @@ class TrialChecker:
     """Checks trials one after another against their predecessors, and sums them up for a card.
 
     `check` validates a trial and raises ValueError where it does not fit those before it;
-    the memory kept is one digest and one name per trial.
+    the memory kept is one digest and one name per trial. splits: those that trials may have.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, splits: Sequence[str] = SPLITS) -> None:
+        self._allowed = tuple(splits)
         self.n_units = 0
         self.n_latents = 0
         self.has_rates = False
@@ -190,9 +191,10 @@ class TrialChecker:
     def __len__(self) -> int:
         return len(self._digests)
 
-    def check(self, trial: Trial) -> Trial:
-        trial = validate_trial(trial)
-        where = f"trial {trial.trial_id!r}"
+    def check(self, trial: Trial, where: str = "") -> Trial:
+        """The trial as `validate_trial` makes it; where: the place named in errors before the trial."""
+        trial = validate_trial(trial, where=where, splits=self._allowed)
+        where = f"{where}trial {trial.trial_id!r}"
         n_latents = 0 if trial.latents is None else int(trial.latents.shape[1])
         covariates = {name: int(array.shape[1]) for name, array in trial.covariates.items()}
         conditions = {name: int(array.shape[0]) for name, array in trial.conditions.items()}
@@ -246,117 +248,3 @@ def check_trials(trials: Iterable[Trial]) -> Iterator[Trial]:
     checker = TrialChecker()
     for trial in trials:
         yield checker.check(trial)
-
-
-@dataclass(frozen=True)
-class Card:
-    """What a dataset holds: the content of its dataset.json.
-
-    covariates, conditions: name -> {"size": channels, "unit": physical unit}.
-    splits: split -> {"n_trials", "n_bins"}; only the splits that have trials.
-    shards: one {"file", "sha256", "n_trials", "n_bytes"} per Parquet file.
-    provenance: free JSON, such as simulator settings or the model a sample came from.
-    """
-
-    name: str
-    n_units: int
-    bin_width_s: float
-    covariates: dict[str, dict[str, Any]]
-    conditions: dict[str, dict[str, Any]]
-    n_latents: int
-    has_rates: bool
-    splits: dict[str, dict[str, int]]
-    min_bins: int
-    max_bins: int
-    shards: list[dict[str, Any]]
-    source: str
-    citation: str
-    licence: str
-    schema_version: int
-    fingerprint: str
-    provenance: dict[str, Any]
-    unit_names: list[str]
-
-    @property
-    def n_trials(self) -> int:
-        return sum(split["n_trials"] for split in self.splits.values())
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str, where: str = "dataset.json") -> Card:
-        """Parse a card; `where` is the file named in errors (ValueError)."""
-        try:
-            content = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{where} is not valid JSON: {error}. Write the dataset again."
-            ) from None
-        if not isinstance(content, dict):
-            raise ValueError(f"{where} must hold a JSON object, got {type(content).__name__}.")
-        version = content.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise ValueError(
-                f"{where}: schema_version must be {SCHEMA_VERSION}, got {version!r}. "
-                "Read it with the release that wrote it, or ingest the recording again."
-            )
-        names = [f.name for f in fields(cls)]
-        missing = [name for name in names if name not in content]
-        if missing:
-            raise ValueError(f"{where}: missing {', '.join(missing)}. Write the dataset again.")
-        _check_shards(content["shards"], where)
-        return cls(**{name: content[name] for name in names})
-
-
-def _check_shards(shards: Any, where: str) -> None:
-    if not isinstance(shards, list):
-        raise ValueError(f"{where}: shards must be a list, got {type(shards).__name__}.")
-    for shard in shards:
-        missing = {"file", "sha256", "n_trials", "n_bytes"} - set(shard)
-        if missing:
-            raise ValueError(f"{where}: a shard lacks {', '.join(sorted(missing))}, got {shard}.")
-        file = shard["file"]
-        if not isinstance(file, str) or file in ("", ".", "..") or set(file) & set("/\\:"):
-            raise ValueError(f"{where}: shard files must be plain names, got {file!r}.")
-
-
-def assign_splits(
-    n_trials: int,
-    fractions: Sequence[float] = (0.6, 0.2, 0.2),
-    seed: int = 0,
-    strata: np.ndarray | None = None,
-) -> list[str]:
-    """A random split per trial, in the given fractions of train, val and test.
-
-    strata: (S,) or (S, d) labels; each label's trials are shared out in the same fractions.
-    Split sizes are right to one trial overall, and to two within a stratum.
-    """
-    if (
-        len(fractions) != 3
-        or min(fractions) < 0
-        or not math.isclose(sum(fractions), 1, abs_tol=1e-6)
-    ):
-        raise ValueError(f"fractions must be 3 shares (train, val, test) of 1, got {fractions}.")
-    rng = np.random.default_rng(np.random.SeedSequence(seed))
-    order = rng.permutation(n_trials)
-    if strata is not None:
-        labels = np.asarray(strata)
-        if len(labels) != n_trials:
-            raise ValueError(
-                f"strata must have one label per trial ({n_trials}), got {len(labels)}."
-            )
-        names, stratum = np.unique(labels, axis=0, return_inverse=True)
-        # Strata in random order: were each trial its own, the split would follow its label.
-        stratum = rng.permutation(len(names))[stratum.reshape(-1)]
-        order = order[np.argsort(stratum[order], kind="stable")]
-    # Along the ordering by stratum, each next trial goes to the split that is furthest behind its
-    # share, so every run of trials, and with it every stratum, is shared out evenly.
-    assigned = np.empty(n_trials, dtype=np.int64)
-    given = np.zeros(3)
-    shares = np.asarray(fractions, dtype=np.float64)
-    for rank, trial in enumerate(order, start=1):
-        split = int(np.argmax(shares * rank - given))
-        given[split] += 1
-        assigned[trial] = split
-    return [SPLITS[i] for i in assigned]

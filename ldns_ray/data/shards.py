@@ -9,12 +9,11 @@ Ray is imported only inside the functions that need it.
 from __future__ import annotations
 
 import hashlib
-import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +21,9 @@ import pyarrow.dataset as pds
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from ldns_ray.data.batches import Batch, TrialSet, trials_of
-from ldns_ray.data.schema import SCHEMA_VERSION, SPLITS, Card, Trial, TrialChecker
+from ldns_ray.data.batches import TrialSet, trials_of
+from ldns_ray.data.card import Card
+from ldns_ray.data.schema import SCHEMA_VERSION, SPLITS, Trial, TrialChecker
 from ldns_ray.data.tables import column_names, trials_table, trialset_from_tables
 from ldns_ray.storage import Uri, filesystem_of, write_atomically
 
@@ -32,19 +32,12 @@ if TYPE_CHECKING:
 
 CARD_FILE = "dataset.json"
 STAGING_PREFIX = "incoming-"
-OBJECT_STORE_SHARE = 0.3
-SHUFFLE_BATCHES = 16
 
 __all__ = [
-    "fits_in_object_store",
     "load_trials",
     "load_trialset",
     "read_card",
     "read_dataset",
-    "resident_trialset",
-    "streamed_batches",
-    "trials_of",
-    "trialset_from_tables",
     "verify_dataset",
     "write_dataset",
 ]
@@ -281,14 +274,14 @@ def _shard_paths(uri: Uri, card: Card) -> tuple[pafs.FileSystem, list[str]]:
     return filesystem, [f"{folder}/{shard['file']}" for shard in card.shards]
 
 
-def _check_split(card: Card, split: str | None) -> None:
+def check_split(card: Card, split: str | None) -> None:
     if split is not None and split not in card.splits:
         there = ", ".join(card.splits)
         raise ValueError(f"dataset {card.name!r} has no split {split!r}; there are: {there}.")
 
 
 def _read_table(uri: Uri, card: Card, split: str | None, columns: Sequence[str] | None) -> pa.Table:
-    _check_split(card, split)
+    check_split(card, split)
     filesystem, paths = _shard_paths(uri, card)
     source = pds.dataset(paths, format="parquet", filesystem=filesystem)
     keep = None if split is None else pds.field("split") == split
@@ -326,66 +319,10 @@ def read_dataset(
     import ray.data.expressions
 
     card = read_card(uri)
-    _check_split(card, split)
+    check_split(card, split)
     filesystem, paths = _shard_paths(uri, card)
     trials = ray.data.read_parquet(paths, filesystem=filesystem, partitioning=None)
     if split is not None:
         trials = trials.filter(expr=ray.data.expressions.col("split") == split)
     # Ray pushes both into the read: other columns are not read, other trials not kept.
     return trials.select_columns(column_names(card, columns))
-
-
-def resident_trialset(
-    uri: Uri, split: str | None = None, columns: Sequence[str] | None = None
-) -> TrialSet:
-    """A split, or all trials, read by the Ray cluster; the same as `load_trialset`."""
-    import ray
-
-    refs = read_dataset(uri, split, columns).materialize().to_arrow_refs()
-    return trialset_from_tables(cast(list[pa.Table], ray.get(refs)), read_card(uri))
-
-
-def fits_in_object_store(card: Card, split: str | None = None) -> bool:
-    """Whether the trials take at most 30 % of the running cluster's object store."""
-    import ray
-
-    _check_split(card, split)
-    splits = card.splits if split is None else {split: card.splits[split]}
-    n_floats = sum(covariate["size"] for covariate in card.covariates.values()) + card.n_latents
-    n_floats += card.n_units * card.has_rates
-    n_bytes = sum(counts["n_bins"] for counts in splits.values()) * (card.n_units + 4 * n_floats)
-    return bool(n_bytes <= OBJECT_STORE_SHARE * ray.cluster_resources()["object_store_memory"])
-
-
-def streamed_batches(
-    source: Uri | ray.data.DataIterator | ray.data.Dataset,
-    card: Card,
-    batch_size: int,
-    *,
-    seed: int,
-    epoch: int,
-    split: str | None = "train",
-    prepare: Callable[[TrialSet], TrialSet] = lambda trials: trials,
-) -> Iterator[Batch]:
-    """One epoch of batches that never holds the dataset in memory.
-
-    source: a dataset's URI, of which `split` is read, or a Ray dataset or iterator as it is.
-    prepare: makes of a batch's trials what the network sees.
-    Trials are shuffled within a buffer of `SHUFFLE_BATCHES` batches, by (seed, epoch). `index_B`
-    is the place in the epoch's stream. A new pass is started at every call.
-    """
-    stream = read_dataset(source, split) if isinstance(source, str | os.PathLike) else source
-    key = np.random.SeedSequence([seed, epoch]).generate_state(1)[0]
-    tables = stream.iter_batches(
-        batch_size=batch_size,
-        batch_format="pyarrow",
-        local_shuffle_buffer_size=SHUFFLE_BATCHES * batch_size,
-        local_shuffle_seed=int(key),
-    )
-    first = 0
-    for table in tables:
-        trials = prepare(trialset_from_tables([table], card, sort=False))
-        batch = trials.batch(np.arange(len(trials)))
-        batch.index_B += first
-        first += len(trials)
-        yield batch

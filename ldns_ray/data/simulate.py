@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ldns_ray.data.schema import Trial, assign_splits
+from ldns_ray.data.schema import Trial
+from ldns_ray.data.splits import assign_splits
 
 # The period of the standard Lorenz system's dominant frequency, and a point on its attractor.
 LORENZ_PERIOD = 1.5008

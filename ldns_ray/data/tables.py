@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from ldns_ray.data.batches import TrialSet
-from ldns_ray.data.schema import Card, Trial
+from ldns_ray.data.card import Card
+from ldns_ray.data.schema import Trial
 
 REQUIRED_COLUMNS = ("trial_id", "session", "split", "n_bins", "spikes")
 

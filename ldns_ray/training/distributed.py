@@ -20,14 +20,10 @@ from torch import Tensor
 
 from ldns_ray.config import Hardware
 from ldns_ray.data.batches import Batch
-from ldns_ray.data.schema import Card
-from ldns_ray.data.shards import (
-    fits_in_object_store,
-    read_card,
-    read_dataset,
-    streamed_batches,
-    trialset_from_tables,
-)
+from ldns_ray.data.card import Card
+from ldns_ray.data.shards import read_card, read_dataset
+from ldns_ray.data.streaming import fits_in_object_store, streamed_batches
+from ldns_ray.data.tables import trialset_from_tables
 from ldns_ray.training.job import TrainingJob, run
 from ldns_ray.training.loop import ResidentData, Workers
 

@@ -1,18 +1,14 @@
 from __future__ import annotations
 
-import json
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ldns_ray.data.schema import (
-    Card,
     Trial,
     TrialChecker,
     as_counts,
-    assign_splits,
     check_trials,
     validate_trial,
 )
@@ -135,73 +131,3 @@ def test_fingerprint_is_of_the_content_and_of_nothing_else() -> None:
         fingerprint(trials, unit="mm/s"),
     ]
     assert len({base, *others}) == 8
-
-
-def card() -> Card:
-    shard = {"file": "shard-00000.parquet", "sha256": "0", "n_trials": 1, "n_bytes": 1}
-    return Card(
-        name="x", n_units=1, bin_width_s=0.01, covariates={}, conditions={}, n_latents=0,
-        has_rates=False, splits={"train": {"n_trials": 1, "n_bins": 4}}, min_bins=4, max_bins=4,
-        shards=[shard], source="", citation="", licence="", schema_version=1, fingerprint="f",
-        provenance={}, unit_names=["u"],
-    )  # fmt: skip
-
-
-def test_card_survives_json() -> None:
-    assert Card.from_json(card().to_json()) == card()
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"schema_version": 2}, "d.json: schema_version must be 1, got 2"),
-        ({"n_units": None}, "d.json: missing n_units"),
-        ({"shards": [{"file": "a"}]}, "a shard lacks n_bytes, n_trials, sha256"),
-    ],
-)
-def test_unusable_cards_are_refused(changes: dict[str, object], message: str) -> None:
-    content = json.loads(card().to_json()) | changes
-    content = {key: value for key, value in content.items() if value is not None}
-    with pytest.raises(ValueError, match=message):
-        Card.from_json(json.dumps(content), "d.json")
-
-
-@pytest.mark.parametrize("file", ["../x.parquet", "/etc/passwd", "a\\b", "..", "", "s3:x", 3])
-def test_shard_names_with_paths_are_refused(file: object) -> None:
-    content = json.loads(card().to_json())
-    content["shards"][0]["file"] = file
-    with pytest.raises(ValueError, match="shard files must be plain names"):
-        Card.from_json(json.dumps(content))
-
-
-def test_card_must_be_json() -> None:
-    with pytest.raises(ValueError, match="d.json is not valid JSON"):
-        Card.from_json("{", "d.json")
-
-
-def test_splits_have_the_fractions_in_all_and_in_each_stratum() -> None:
-    strata = np.random.default_rng(0).integers(0, 8, 728)
-    splits = np.array(assign_splits(728, (0.6, 0.2, 0.2), 1, strata))
-    counts = Counter(splits.tolist())
-    assert abs(counts["train"] - 436.8) <= 1
-    assert abs(counts["test"] - 145.6) <= 1
-    for stratum in range(8):
-        mine = splits[strata == stratum]
-        assert abs((mine == "train").sum() - 0.6 * len(mine)) <= 2
-        assert abs((mine == "val").sum() - 0.2 * len(mine)) <= 2
-
-
-def test_splits_are_seeded_and_random() -> None:
-    assert assign_splits(50, seed=3) == assign_splits(50, seed=3)
-    assert assign_splits(50, seed=3) != assign_splits(50, seed=4)
-    # Every trial its own stratum: the split must not follow the label.
-    first = assign_splits(50, seed=3, strata=np.arange(50))
-    assert first != assign_splits(50, seed=4, strata=np.arange(50))
-    assert set(assign_splits(50, (1.0, 0.0, 0.0))) == {"train"}
-
-
-def test_splits_refuse_bad_fractions_and_strata() -> None:
-    with pytest.raises(ValueError, match="3 shares .* got"):
-        assign_splits(5, (0.5, 0.2, 0.2))
-    with pytest.raises(ValueError, match=r"one label per trial \(5\), got 4"):
-        assign_splits(5, strata=np.arange(4))

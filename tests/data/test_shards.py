@@ -13,45 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ldns_ray.data import shards
-from ldns_ray.data.schema import Card, Trial
-
-
-def ragged(n_trials: int = 30, seed: int = 0, full: bool = True) -> list[Trial]:
-    rng = np.random.default_rng(seed)
-    lengths = rng.integers(1, 30, n_trials)
-    return [
-        Trial(
-            spikes=rng.poisson(1.0, (n, 5)).astype(np.uint8),
-            trial_id=f"t{i:03d}",
-            session=f"day{i % 3}",
-            split=("train", "train", "val")[i % 3],
-            covariates={"vel": rng.normal(size=(n, 2)).astype(np.float32)} if full else {},
-            conditions={"angle": rng.normal(size=2).astype(np.float32)} if full else {},
-            latents=rng.normal(size=(n, 3)).astype(np.float32) if full else None,
-            rates=rng.uniform(size=(n, 5)).astype(np.float32) if full else None,
-        )
-        for i, n in enumerate(lengths.tolist())
-    ]
-
-
-def write(trials: list[Trial], folder: Path, **options: object) -> Card:
-    settings: dict[str, object] = {"name": "x", "bin_width_s": 0.01, **options}
-    return shards.write_dataset(iter(trials), folder, **settings)  # type: ignore[arg-type]
-
-
-def assert_same(got: list[Trial], wanted: list[Trial]) -> None:
-    assert [x.trial_id for x in got] == [x.trial_id for x in wanted]
-    for a, b in zip(got, wanted, strict=True):
-        assert (a.session, a.split) == (b.session, b.split)
-        assert set(a.covariates) == set(b.covariates)
-        assert set(a.conditions) == set(b.conditions)
-        pairs = [(a.spikes, b.spikes), (a.rates, b.rates), (a.latents, b.latents)]
-        pairs += [(a.covariates[k], b.covariates[k]) for k in b.covariates]
-        pairs += [(a.conditions[k], b.conditions[k]) for k in b.conditions]
-        for x, y in pairs:
-            assert (x is None) == (y is None)
-            if x is not None and y is not None:
-                np.testing.assert_array_equal(x, y)
+from ldns_ray.data.schema import Trial
+from tests.data.datasets import assert_same, ragged, write
 
 
 @settings(max_examples=25, deadline=None)
@@ -237,41 +200,6 @@ def test_uris_work_and_unknown_ones_are_named(tmp_path: Path) -> None:
     assert memory.fingerprint == card.fingerprint
     with pytest.raises(ValueError, match="Cannot open nowhere://x"):
         shards.read_card("nowhere://x")
-
-
-def test_ray_reads_the_same_trials(ray_session: None, tmp_path: Path) -> None:
-    trials = ragged(40)
-    card = write(trials[::-1], tmp_path / "d", shard_bytes=4000)
-    assert len(card.shards) > 2
-    here = shards.load_trialset(tmp_path / "d", "train")
-    there = shards.resident_trialset(tmp_path / "d", "train")
-    assert there.trial_ids == here.trial_ids
-    assert there.sessions == here.sessions
-    np.testing.assert_array_equal(there.spikes, here.spikes)
-    np.testing.assert_array_equal(there.covariates["vel"], here.covariates["vel"])
-    np.testing.assert_array_equal(there.conditions["angle"], here.conditions["angle"])
-    assert shards.fits_in_object_store(card, "train")
-    huge = replace(card, splits={"train": {"n_trials": 1, "n_bins": 10**7}})
-    assert not shards.fits_in_object_store(huge)
-
-
-def test_streamed_epochs_hold_every_trial_once(ray_session: None, tmp_path: Path) -> None:
-    card = write(ragged(60), tmp_path / "d", shard_bytes=4000)
-    train = shards.load_trialset(tmp_path / "d", "train")
-    stream = shards.read_dataset(tmp_path / "d", "train").materialize()
-    orders = []
-    for epoch in (0, 0, 1):
-        batches = list(shards.streamed_batches(stream, card, 8, seed=1, epoch=epoch))
-        assert [len(batch) for batch in batches] == [8] * 5
-        assert np.concatenate([b.index_B for b in batches]).tolist() == list(range(40))
-        angles = np.concatenate([b.conditions["angle"].numpy() for b in batches])
-        orders.append(angles[:, 0].tolist())
-        spikes = sum(float(b.spikes_BTN.sum()) for b in batches)
-        assert spikes == train.spikes.sum()
-    assert orders[0] == orders[1] != orders[2]
-    assert (
-        sorted(orders[0]) == sorted(orders[2]) == sorted(train.conditions["angle"][:, 0].tolist())
-    )
 
 
 def test_ray_refuses_an_unknown_split(tmp_path: Path) -> None:
