@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ldns_ray.checks import check_seed
 from ldns_ray.cli import add_output, add_seed, job_parser, run
 from ldns_ray.data import shards, simulate
-from ldns_ray.data.ingest import AngleSpec, ArraySpec, npz_trials
+from ldns_ray.data.formats.arrays import ArrayReader
+from ldns_ray.data.formats.specs import AngleSpec, ArraySpec
+from ldns_ray.data.recordings import Recording
+from ldns_ray.data.schema import Trial
+from ldns_ray.data.splits import share_out
 
 EXAMPLES = """examples:
   128 simulated units driven by a Lorenz system, with true rates and latents:
@@ -97,31 +105,28 @@ def main(argv: list[str]) -> int:
     covariate_units: dict[str, str] = {}
     condition_units: dict[str, str] = {}
     if args.kind == "npz":
-        covariates = [ArraySpec.parse(text) for text in args.covariate]
-        conditions = [ArraySpec.parse(text) for text in args.condition]
-        covariate_units = {spec.name: spec.unit for spec in covariates}
-        condition_units = {spec.name: spec.unit for spec in conditions}
         per_bin = args.bin_ms / args.sample_ms if args.sample_ms > 0 else 0.0
-        trials = npz_trials(
-            args.file,
+        reader = ArrayReader(
             spikes=args.spikes,
-            axes=args.spikes_axes.split(","),
+            axes=tuple(args.spikes_axes.split(",")),
             bin_ms=args.bin_ms,
             sample_ms=args.sample_ms,
             trial_start=args.trial_start,
             trial_len=args.trial_len,
             window_samples=args.window_bins and round(args.window_bins * per_bin),
-            covariates=covariates,
-            conditions=conditions,
-            angles=[AngleSpec.parse(text) for text in args.angle],
+            covariates=tuple(ArraySpec.parse(text) for text in args.covariate),
+            conditions=tuple(ArraySpec.parse(text) for text in args.condition),
+            angles=tuple(AngleSpec.parse(text) for text in args.angle),
             stratify=args.stratify,
-            fractions=args.fractions or (0.6, 0.2, 0.2),
-            seed=args.seed,
             split=args.split,
             trial_id=args.trial_id,
             session=args.session,
-        )  # fmt: skip
-        bin_width_s = args.bin_ms / 1000
+        )
+        recording = reader.read(args.file)
+        covariate_units = dict(recording.covariate_units)
+        condition_units = dict(recording.condition_units)
+        trials = _shared_out(recording, args.fractions or (0.6, 0.2, 0.2), args.seed)
+        bin_width_s = reader.bin_width_s
         provenance: dict[str, Any] = {"file": Path(args.file).name, "options": _given(args)}
         source = args.source or Path(args.file).name
     else:
@@ -152,6 +157,15 @@ def main(argv: list[str]) -> int:
           f"{1000 * card.bin_width_s:g} ms, fingerprint {card.fingerprint}")  # fmt: skip
     print(f"Dataset: {uri}    Look at it with: python jobs/describe.py {uri}")
     return 0
+
+
+def _shared_out(recording: Recording, fractions: Sequence[float], seed: int) -> Iterator[Trial]:
+    """The trials of a recording, each with its split."""
+    trials = list(recording.trials)
+    strata = np.array(recording.strata) if recording.strata else None
+    splits = share_out([trial.split for trial in trials], fractions, seed, strata)
+    for trial, split in zip(trials, splits, strict=True):
+        yield replace(trial, split=split)
 
 
 def _simulator_settings(args: argparse.Namespace) -> dict[str, Any]:
