@@ -35,9 +35,9 @@ def cuts(
     def read(name: str, what: str, n_trials: int | None = None) -> np.ndarray:
         return _in_samples(arrays, name, what, n_trials, times_in, sample_ms)
 
-    begins = read(start, "trial_start") if start else None
+    begins = None if start is None else read(start, "trial_start")
     n_trials = None if begins is None else len(begins)
-    if stop:
+    if stop is not None:
         assert begins is not None
         durations = read(stop, "trial_stop", n_trials) - begins
     else:
@@ -45,7 +45,7 @@ def cuts(
         durations = read(length, "trial_len", n_trials)
     lengths = _rounded(durations)
     if not len(lengths):
-        arrays.fail(f"there are no trials: {stop or length!r} is empty.")
+        arrays.fail(f"there are no trials: {(length if stop is None else stop)!r} is empty.")
     if begins is None:
         starts = np.cumsum(lengths) - lengths
         if (lengths >= 1).all() and (lengths <= n_samples).all() and lengths.sum() != n_samples:

@@ -132,6 +132,7 @@ def test_a_sum_that_is_too_large_is_named_in_the_new_bins(tmp_path: Path) -> Non
         ({"start": np.array([], int), "len": np.array([], int)}, {}, "there are no trials: 'len' is empty"),
         ({}, {"trial_len": None, "trial_stop": "len"}, "trial 2 must lie within the recording's 50 samples and have at least "
          "one, got -10 from sample 30 on (1 such trials)"),
+        ({}, {"trial_start": ""}, "there is no array '' for trial_start; there are: counts, vel, start, len."),
         ({}, {"trial_start": None}, "trial_len 'len' must add up to the recording's 50 samples where there is no trial_start, "
          "got 40"),
         ({"len": np.array([8, -1, 43])}, {"trial_start": None}, "trial 1 must lie within"),
