@@ -24,7 +24,7 @@ def common(intervals: Sequence[np.ndarray], slack_s: float) -> np.ndarray:
     own = np.concatenate([merged(member, slack_s) for member in intervals])
     times = own.T.reshape(-1)
     steps = np.repeat([1, -1], len(own))
-    order = np.lexsort((-steps, times))
+    order = np.argsort(times, kind="stable")  # at the same instant, starts before stops
     times, depth = times[order], np.cumsum(steps[order])
     # A member's merged intervals are disjoint: from where all are open, the next event closes one.
     open_ = np.flatnonzero(depth == len(intervals))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ldns_ray.data.binning import bin_samples, count_spikes, next_multiple, whole_bins
+from ldns_ray.data.binning import EDGE_S, bin_samples, count_spikes, next_multiple, whole_bins
 
 
 def counted(times: list[float], start_s: float, bin_width_s: float, n_bins: int) -> list[int]:
@@ -38,6 +38,8 @@ def test_spikes_on_an_edge_belong_to_the_bin_that_starts_there_whatever_rounding
     # The first edge and the last one too: 1.0 - 0.9 is 0.09999999999999998.
     assert counted([0.1], 1.0 - 0.9, 0.1, 2) == [1, 0]
     assert counted([0.3], 0.1, 0.1, 2) == [0, 0]
+    # A spike just where the first edge was moved to.
+    assert counted([0.0], EDGE_S, 0.1, 2) == [1, 0]
 
 
 @pytest.mark.parametrize("epoch_s", [0.0, 3600.0, 1.7e9])

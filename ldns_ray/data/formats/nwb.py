@@ -84,7 +84,7 @@ class NwbReader:
     and the second half is shared out between val and test."""
 
     unit_filter: str | None = None
-    """COLUMN=VALUE of the units table, such as quality=good: take those units only."""
+    """COLUMN=VALUE of the units table, such as quality=good or heldout=False: take those units only."""
 
     def __post_init__(self) -> None:
         check(self, "", bin_ms=Rule("at least 0.1", lambda x: x >= 0.1))

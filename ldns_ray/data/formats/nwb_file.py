@@ -186,7 +186,7 @@ def _columns(path: str, table: Any, columns: Sequence[str]) -> dict[str, np.ndar
 def _column(values: Any) -> np.ndarray:
     """One row per trial; rows of different shapes stay objects."""
     if isinstance(values, np.ndarray):
-        return values
+        return np.char.decode(values) if values.dtype.kind == "S" else values
     rows = [np.asarray(row) for row in values]
     if len({row.shape for row in rows}) == 1:
         return np.stack(rows)
@@ -247,7 +247,9 @@ def _series(path: str, place: str, places: Mapping[str, Any]) -> Series:
     values = (data if data.ndim == 2 else data[:, None]).astype(np.float64) * scale + series.offset
     if series.timestamps is not None:
         times = np.asarray(series.timestamps[:], dtype=np.float64)
-        interval = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+        steps = np.diff(times)
+        steps = steps[np.isfinite(steps)]
+        interval = float(np.median(steps)) if len(steps) else 0.0
     else:
         times = series.starting_time + np.arange(len(data)) / series.rate
         interval = 1 / series.rate

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from pynwb import NWBHDF5IO, NWBFile, TimeSeries
 from pynwb.behavior import SpatialSeries
@@ -59,6 +60,14 @@ def behavior(file: NWBFile, *series: Any) -> None:
     module = file.create_processing_module("behavior", "Processed behavioral data")
     for one in series:
         module.add(one)
+
+
+def replace_data(dataset: h5py.Dataset, values: Any) -> None:
+    """Other values of any length, with the attributes of before."""
+    group, name, attributes = dataset.parent, dataset.name, dict(dataset.attrs)
+    del group[name]
+    group[name] = values
+    group[name].attrs.update(attributes)
 
 
 @dataclass(frozen=True)

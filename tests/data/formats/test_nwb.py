@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from pynwb import NWBFile, TimeSeries
@@ -14,12 +15,12 @@ from pynwb.ecephys import ElectricalSeries
 from ldns_ray.data.formats.nwb import AngleSpec, ColumnSpec, NwbReader, SeriesSpec
 from ldns_ray.data.schema import Trial
 from ldns_ray.data.splits import UNASSIGNED
-from tests.data.formats.nwb_files import behavior, write_nwb
+from tests.data.formats.nwb_files import behavior, replace_data, write_nwb
 
 ALWAYS = ((0.0, 5.0, 9.999),)
 """One unit, seen from 0 s to 10 s."""
 
-TWO = {"start_time": [1.0, 3.0], "stop_time": [2.0, 4.5]}
+TWO: dict[str, Any] = {"start_time": [1.0, 3.0], "stop_time": [2.0, 4.5]}
 
 
 def read(path: str, reader: NwbReader) -> tuple[list[Trial], dict[str, int]]:
@@ -146,7 +147,9 @@ def test_gaps_and_nan_leave_trials_out_but_one_missing_sample_does_not(tmp_path:
     x = np.stack([seconds, -seconds], axis=1)
     x[15] = np.nan  # one sample, at 1.5 s
     x[35:37, 1] = np.nan  # two, at 3.5 and 3.6 s: 0.3 s between good ones
-    holed = TimeSeries(name="x", data=x, unit="m", timestamps=seconds)
+    stamps = seconds.copy()
+    stamps[90] = np.nan  # a lost time is a missing sample too
+    holed = TimeSeries(name="x", data=x, unit="m", timestamps=stamps)
     path = series_file(tmp_path / "a.nwb", holed)
     reader = NwbReader(bin_ms=100, covariates=(SeriesSpec("x", "x"),))
     trials, dropped = read(path, reader)
@@ -320,6 +323,21 @@ def test_text_cannot_be_a_condition_or_a_time(tmp_path: Path) -> None:
         NwbReader(bin_ms=500, conditions=(ColumnSpec("s", "shape"),)).read(path)
     with pytest.raises(ValueError, match=r"holds text such as 'round', but the time of a trial needs numbers"):  # fmt: skip
         NwbReader(bin_ms=500, align="shape", window_ms=(0, 500)).read(path)
+
+
+def test_text_of_fixed_length_is_text(tmp_path: Path) -> None:
+    path = write_nwb(
+        tmp_path / "a.nwb",
+        spikes=ALWAYS,
+        trials={**TWO, "split": ["train", "test"], "shape": ["round", "flat"]},
+    )
+    with h5py.File(path, "r+") as file:
+        for name in ("split", "shape"):
+            column = file[f"intervals/trials/{name}"]
+            replace_data(column, column.asstr()[:].astype("S"))
+    recording = NwbReader(bin_ms=500, split="split", stratify="shape").read(path)
+    assert [trial.split for trial in recording.trials] == ["train", "test"]
+    assert recording.strata == ["round", "flat"]
 
 
 def test_directions_that_cannot_be_taken_leave_trials_out(tmp_path: Path) -> None:

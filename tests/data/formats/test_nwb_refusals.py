@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from pynwb import TimeSeries
 
 from ldns_ray.data.formats.nwb import AngleSpec, ColumnSpec, NwbReader, SeriesSpec, mc_maze
-from tests.data.formats.nwb_files import behavior, write_nwb
+from tests.data.formats.nwb_files import behavior, replace_data, write_nwb
 
 TRIALS = {"start_time": [1.0, 3.0], "stop_time": [2.0, 4.5]}
 
@@ -24,14 +25,6 @@ def refused(path: str | Path, reader: NwbReader) -> str:
     message = str(error.value)
     assert message.startswith(str(path))
     return message.removeprefix(str(path)).removeprefix(": ").strip()
-
-
-def replace_data(dataset: h5py.Dataset, values: list[float]) -> None:
-    """Other values of any length, with the attributes of before."""
-    group, name, attributes = dataset.parent, dataset.name, dict(dataset.attrs)
-    del group[name]
-    group[name] = values
-    group[name].attrs.update(attributes)
 
 
 # -- Files
@@ -72,6 +65,14 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         NwbReader(bin_ms=500).read(str(path))
     with pytest.raises(FileNotFoundError, match="No file"):
         NwbReader(bin_ms=500).read(str(tmp_path))
+
+
+def test_files_that_may_not_be_read_now_are_no_fault_of_theirs(tmp_path: Path) -> None:
+    path = write_nwb(tmp_path / "a.nwb", trials=TRIALS)
+    with open(path, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match="lock"):
+            NwbReader(bin_ms=500).read(path)
 
 
 def test_pynwb_is_asked_for_where_it_is_missing(
@@ -186,6 +187,7 @@ def test_series_that_cannot_be_used(tmp_path: Path, series: Any, message: str) -
     assert refused(path, reader) == message
 
 
+@pytest.mark.filterwarnings("ignore:.*Length of data does not match length of timestamps")
 def test_series_with_too_few_timestamps(tmp_path: Path) -> None:
     series = TimeSeries(name="x", data=np.zeros(4), unit="m", timestamps=[0.0, 1.0, 2.0, 3.0])
     path = write_nwb(tmp_path / "a.nwb", trials=TRIALS, add=lambda file: behavior(file, series))
