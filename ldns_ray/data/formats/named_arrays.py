@@ -11,6 +11,8 @@ from typing import NoReturn
 
 import numpy as np
 
+from ldns_ray.archives import member_names, read_member
+
 
 class NamedArrays:
     """Arrays that are read when they are asked for, and messages that begin with where they are.
@@ -95,13 +97,11 @@ def open_arrays(path: str) -> NamedArrays:
         return NamedArrays(path, {place.stem: partial(_map_npy, place)}, only=place.stem)
     try:
         with zipfile.ZipFile(place) as archive:
-            members = [name for name in archive.namelist() if name.endswith(".npy")]
+            names = member_names(archive)
     except Exception as error:  # as in `get`
         reason = f"is not a .npz file ({error}). Save one with numpy.savez."
         raise _explained(error, f"{path}: it", reason) from error
-    return NamedArrays(
-        path, {name.removesuffix(".npy"): partial(_read_member, place, name) for name in members}
-    )
+    return NamedArrays(path, {name: partial(_read_npz_array, place, name) for name in names})
 
 
 def _explained(error: Exception, what: str, reason: str) -> OSError | ValueError:
@@ -111,13 +111,9 @@ def _explained(error: Exception, what: str, reason: str) -> OSError | ValueError
     return ValueError(f"{what} {reason}")
 
 
-def _read_member(path: Path, member: str) -> np.ndarray:
-    with zipfile.ZipFile(path) as archive, archive.open(member) as stream:
-        array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
-        # A member's checksum is compared at its end: where the header is damaged, only there.
-        if stream.read(1):
-            raise ValueError(f"more bytes than an array of shape {array.shape} and {array.dtype}")
-    return array
+def _read_npz_array(path: Path, name: str) -> np.ndarray:
+    with zipfile.ZipFile(path) as archive:
+        return read_member(archive, name)
 
 
 def _map_npy(path: Path) -> np.ndarray:
