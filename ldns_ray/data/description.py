@@ -141,7 +141,8 @@ def describe(parts: Iterable[tuple[str, TrialSet]], trial_id: str | None = None)
 
 
 def _add_sessions(sessions: dict[str, Session], split: str, trials: TrialSet) -> None:
-    spikes_SN = np.add.reduceat(trials.spikes, trials.starts_S, axis=0, dtype=np.int64)
+    # Many times as fast as `np.add.reduceat` over all trials.
+    spikes_SN = np.stack([x_TN.sum(axis=0, dtype=np.int64) for x_TN in trials.spikes_list()])
     rate_S = spikes_SN.mean(axis=1) / trials.n_bins_S
     names, session_S = np.unique(trials.sessions, return_inverse=True)
     for i, name in enumerate(names.tolist()):

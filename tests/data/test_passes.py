@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from ldns_ray.data import passes
 from ldns_ray.data.batches import trials_of
 from ldns_ray.data.passes import iter_trialsets
 from ldns_ray.data.schema import Trial
@@ -29,6 +30,20 @@ def test_a_pass_meets_every_trial_once(tmp_path: Path, split: str | None) -> Non
         assert part.trial_ids == sorted(part.trial_ids)
         own = load_trialset(tmp_path, name)
         assert set(part.trial_ids) <= set(own.trial_ids)
+
+
+def test_sets_are_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large a shard is; but for trials that are larger themselves."""
+    card = write(ragged(40), tmp_path)
+    assert len(card.shards) == 1
+    for n_trials in (3, 1):
+        monkeypatch.setattr(passes, "SET_ENTRIES", n_trials * card.max_bins * card.n_units)
+        sizes = [len(part) for _, part in iter_trialsets(tmp_path)]
+        assert max(sizes) <= n_trials
+        assert 40 / n_trials <= len(sizes) < 40 + (n_trials == 1)
+        assert_same(collected(tmp_path), load_trials(tmp_path))
+    monkeypatch.setattr(passes, "SET_ENTRIES", 1)
+    assert_same(collected(tmp_path, "val"), load_trials(tmp_path, "val"))
 
 
 def test_columns_that_are_not_wanted_are_not_read(tmp_path: Path) -> None:
