@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,6 +64,51 @@ def find_sources(files: Sequence[Uri]) -> list[Source]:
         for file, label, n_bytes in zip(files, labels(places), sizes, strict=True)
     ]
     return sorted(sources, key=lambda source: source.label)
+
+
+def expand(
+    given: Sequence[str], suffixes: Sequence[str], folder_of: str | None = None
+) -> list[str]:
+    """The files that paths, patterns such as "day*.nwb", and folders stand for, local or on an object store.
+
+    A folder stands for the files in it, however deep, with one of the suffixes; one that holds files with the suffix
+    `folder_of` is a recording itself. Raises FileNotFoundError where a folder or pattern has none.
+    """
+    files = []
+    for text in given:
+        base, mark, query = text.partition("?") if "://" in text else (text, "", "")
+        folder = base
+        if "*" in base:
+            folder = base[: base.index("*")].rpartition("/")[0] or ("/" if base[0] == "/" else ".")
+        filesystem, path = storage.filesystem_of(folder + mark + query)
+        if folder == base and filesystem.get_file_info(path).type != pafs.FileType.Directory:
+            files.append(text)  # a file, or nothing: that is said where it is opened
+            continue
+        inside: list[str] = []
+        with contextlib.suppress(FileNotFoundError):
+            inside = list(storage.files_of(folder + mark + query))
+        if "*" in base:
+            pattern = base if folder == "." else base.removeprefix(folder).lstrip("/")
+            chosen = [name for name in inside if _as_regex(pattern).fullmatch(name)]
+        elif folder_of and any("/" not in name and name.endswith(folder_of) for name in inside):
+            files.append(text)
+            continue
+        else:
+            chosen = [name for name in inside if name.lower().endswith(tuple(suffixes))]
+        if not chosen:
+            kinds = " or ".join(suffixes)
+            raise FileNotFoundError(
+                f"No {kinds} files under {text}. Give files, or a folder or pattern of them."
+            )
+        files += [storage.join(folder + mark + query, name) for name in chosen]
+    return files
+
+
+def _as_regex(pattern: str) -> re.Pattern[str]:
+    """`**/` stands for any folders, `*` for anything within a name."""
+    parts = re.split(r"(\*\*/|\*)", pattern)
+    known = {"**/": "(?:.*/)?", "*": "[^/]*"}
+    return re.compile("".join(known.get(part, re.escape(part)) for part in parts))
 
 
 def labels(places: Sequence[str]) -> list[str]:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ldns_ray.data.sources import find_sources, labels
+from ldns_ray import storage
+from ldns_ray.data.sources import expand, find_sources, labels
 
 
 @pytest.mark.parametrize(
@@ -57,3 +58,31 @@ def test_a_folder_may_be_a_source(tmp_path: Path) -> None:
     first, second = find_sources([f"{tmp_path}/day.2.npz", f"{tmp_path}/day.1/"])
     assert (first.label, first.n_bytes, first.uri) == ("day.1", 6, f"{tmp_path}/day.1")
     assert (second.label, second.n_bytes) == ("day.2", 3)
+
+
+def test_folders_and_patterns_stand_for_their_files(tmp_path: Path) -> None:
+    for name in ("a/x.mat", "a/y.txt", "b/c/z.MAT", "day1.nwb", "day2.nwb", "night.nwb", "n/k.npy"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+
+    def found(*given: str, **options: str) -> list[str]:
+        files = expand([str(tmp_path / name) for name in given], (".mat",), **options)
+        return [str(Path(file).relative_to(tmp_path)) for file in files]
+
+    assert found(".") == ["a/x.mat", "b/c/z.MAT"]
+    assert found("b", "a/y.txt", "gone.mat") == ["b/c/z.MAT", "a/y.txt", "gone.mat"]
+    assert found("day*.nwb") == ["day1.nwb", "day2.nwb"]
+    assert found("*/x.*", "**/z.MAT", "**/day1.nwb") == ["a/x.mat", "b/c/z.MAT", "day1.nwb"]
+    assert found("n", folder_of=".npy") == ["n"]
+    with pytest.raises(FileNotFoundError, match=r"No .mat files under .*/n\. Give files, or"):
+        found("n")
+    with pytest.raises(FileNotFoundError, match=r"under .*/gone/\*\.nwb"):
+        found("gone/*.nwb")
+
+
+def test_patterns_reach_object_stores() -> None:
+    for name in ("one.npz", "two.npz", "two.txt"):
+        storage.write_bytes(f"memory://recordings/days/{name}", b"x")
+    wanted = ["memory://recordings/days/one.npz", "memory://recordings/days/two.npz"]
+    assert expand(["memory://recordings/days"], (".npz",)) == wanted
+    assert expand(["memory://recordings/*/t*.npz"], (".npz",)) == wanted[1:]
