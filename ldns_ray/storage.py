@@ -16,6 +16,28 @@ import pyarrow.fs as pafs
 Uri = str | os.PathLike[str]
 
 
+class UnreachableError(OSError):
+    """An object store that does not do what it was asked for."""
+
+
+@contextlib.contextmanager
+def reaching(uri: Uri) -> Iterator[None]:
+    """Requests to an object store that fail end as one sentence that begins with `uri`.
+
+    A missing file, and what fails on a local disk, have errors that say enough, and pass through.
+    """
+    try:
+        yield
+    except OSError as error:
+        # Those have a type or an errno; pyarrow gives a refused, misdirected or forbidden request neither.
+        if type(error) is not OSError or error.errno is not None:
+            raise
+        raise UnreachableError(
+            f"{os.fspath(uri)} cannot be reached: {error}. Check that the bucket exists, the endpoint "
+            "(AWS_ENDPOINT_URL, or ?endpoint_override=…&scheme=http in the URI) and the credentials."
+        ) from error
+
+
 def filesystem_of(uri: Uri) -> tuple[pafs.FileSystem, str]:
     """The pyarrow filesystem of a local path or URI, and the path on it."""
     text = os.fspath(uri)
@@ -36,7 +58,7 @@ def filesystem_of(uri: Uri) -> tuple[pafs.FileSystem, str]:
         return pafs.PyFileSystem(pafs.FSSpecHandler(other)), path.rstrip("/")
 
 
-def write_atomically(filesystem: pafs.FileSystem, path: str, content: bytes) -> None:
+def write_atomically(filesystem: pafs.FileSystem, path: str, content: bytes | pa.Buffer) -> None:
     """Write a file that is either the old one or the whole new one.
 
     Object stores show an object only once it is whole; a local file is renamed into place.
@@ -46,11 +68,15 @@ def write_atomically(filesystem: pafs.FileSystem, path: str, content: bytes) -> 
             stream.write(content)
         return
     temporary = Path(f"{path}.{uuid.uuid4().hex[:8]}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def absolute(uri: Uri) -> str:
@@ -60,36 +86,41 @@ def absolute(uri: Uri) -> str:
 
 
 def join(folder: Uri, *names: str) -> str:
-    """`folder/name/…`; a query such as `?endpoint_override=…` stays at the end."""
-    base, mark, query = os.fspath(folder).partition("?")
+    """`folder/name/…`; a URI's query, such as `?endpoint_override=…`, stays at the end."""
+    text = os.fspath(folder)
+    base, mark, query = text.partition("?") if "://" in text else (text, "", "")
     return "/".join((base.rstrip("/"), *names)) + mark + query
 
 
 def exists(uri: Uri) -> bool:
     """Whether there is a file or folder."""
-    filesystem, path = filesystem_of(uri)
-    return bool(filesystem.get_file_info(path).type != pafs.FileType.NotFound)
+    with reaching(uri):
+        filesystem, path = filesystem_of(uri)
+        return bool(filesystem.get_file_info(path).type != pafs.FileType.NotFound)
 
 
 def read_bytes(uri: Uri) -> bytes:
     """The content of a file. Raises FileNotFoundError."""
-    filesystem, path = filesystem_of(uri)
-    with filesystem.open_input_stream(path) as stream:
-        return bytes(stream.read())
+    with reaching(uri):
+        filesystem, path = filesystem_of(uri)
+        with filesystem.open_input_stream(path) as stream:
+            return bytes(stream.read())
 
 
 def write_bytes(uri: Uri, content: bytes) -> None:
     """Write a file whole or not at all; makes its folder."""
-    filesystem, path = filesystem_of(uri)
-    filesystem.create_dir(os.path.dirname(path), recursive=True)
-    write_atomically(filesystem, path, content)
+    with reaching(uri):
+        filesystem, path = filesystem_of(uri)
+        filesystem.create_dir(os.path.dirname(path), recursive=True)
+        write_atomically(filesystem, path, content)
 
 
 def remove_folder(uri: Uri) -> None:
     """Delete a folder and all that is in it, if it is there."""
-    filesystem, path = filesystem_of(uri)
-    if filesystem.get_file_info(path).type == pafs.FileType.Directory:
-        filesystem.delete_dir(path)
+    with reaching(uri):
+        filesystem, path = filesystem_of(uri)
+        if filesystem.get_file_info(path).type == pafs.FileType.Directory:
+            filesystem.delete_dir(path)
 
 
 def files_of(uri: Uri) -> dict[str, pafs.FileInfo]:
@@ -97,13 +128,14 @@ def files_of(uri: Uri) -> dict[str, pafs.FileInfo]:
 
     Raises FileNotFoundError.
     """
-    filesystem, path = filesystem_of(uri)
-    info = filesystem.get_file_info(path)
-    if info.type == pafs.FileType.NotFound:
-        raise FileNotFoundError(f"No file {os.fspath(uri)}.")
-    if info.is_file:
-        return {"": info}
-    found = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
+    with reaching(uri):
+        filesystem, path = filesystem_of(uri)
+        info = filesystem.get_file_info(path)
+        if info.type == pafs.FileType.NotFound:
+            raise FileNotFoundError(f"No file {os.fspath(uri)}.")
+        if info.is_file:
+            return {"": info}
+        found = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
     names = {info.path.removeprefix(path).strip("/"): info for info in found if info.is_file}
     return dict(sorted(names.items()))
 
@@ -113,14 +145,15 @@ def digest(uri: Uri) -> str:
 
     Raises FileNotFoundError.
     """
-    filesystem, path = filesystem_of(uri)
     files = files_of(uri)
-    if list(files) == [""]:
-        return _digest(filesystem, path)
-    whole = hashlib.sha256()
-    for name, info in files.items():
-        whole.update(json.dumps([name, _digest(filesystem, info.path)]).encode())
-    return whole.hexdigest()
+    with reaching(uri):
+        filesystem, path = filesystem_of(uri)
+        if list(files) == [""]:
+            return _digest(filesystem, path)
+        whole = hashlib.sha256()
+        for name, info in files.items():
+            whole.update(json.dumps([name, _digest(filesystem, info.path)]).encode())
+        return whole.hexdigest()
 
 
 def _digest(filesystem: pafs.FileSystem, path: str) -> str:
@@ -144,11 +177,12 @@ def local_copy(uri: Uri) -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory(prefix="ldns-") as folder:
         copy = _inside(Path(folder), path)
-        for name, info in files_of(uri).items():
-            to = _inside(copy, name)
-            to.parent.mkdir(parents=True, exist_ok=True)
-            with filesystem.open_input_stream(info.path) as source, to.open("wb") as target:
-                shutil.copyfileobj(source, target, 2**22)
+        with reaching(uri):
+            for name, info in files_of(uri).items():
+                to = _inside(copy, name)
+                to.parent.mkdir(parents=True, exist_ok=True)
+                with filesystem.open_input_stream(info.path) as source, to.open("wb") as target:
+                    shutil.copyfileobj(source, target, 2**22)
         yield str(copy)
 
 
