@@ -102,7 +102,7 @@ def print_card(card: Card) -> None:
     }
     for name, value in rows.items():
         print_text(name, value)
-    for sentence in getattr(card, "warnings", []):
+    for sentence in card.warnings:
         print_text("warning", sentence)
     table = [["split", "trials", "bins", "seconds"]]
     for split, counts in card.splits.items():

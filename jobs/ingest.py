@@ -346,7 +346,7 @@ def report(card: Card, uri: str) -> None:
     if dropped:
         parts = [f"{n} trial{'s' * (n > 1)} ({why})" for why, n in dropped.most_common()]
         print(f"left out: {', '.join(parts)}")
-    for warning in getattr(card, "warnings", []):
+    for warning in card.warnings:
         print(f"note: {warning}")
     print(f"Dataset: {uri}    Look at it with: python jobs/describe.py {uri}")
 

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,6 @@ from jobs import (
     train,
 )
 from ldns_ray import cli
-from ldns_ray.data.card import Card
 from ldns_ray.data.schema import Trial
 from ldns_ray.data.shards import load_trialset, read_card, write_dataset
 from ldns_ray.data.simulated import simulated_dataset
@@ -322,17 +320,14 @@ def test_long_descriptions_stay_narrow(job, tmp_path):
     assert any(line.startswith("free         many values: -") for line in lines)
 
 
-def test_warnings_of_a_card_are_told(job, trained, monkeypatch):
-    @dataclass(frozen=True)
-    class Warned(Card):
-        warnings: list[str]
-
-    sentences = ["12 trials of NaN spikes were left out.", "Units come from two arrays."]
-    card = Warned(**{**vars(trained.card), "warnings": sentences})
-    monkeypatch.setattr(describe, "read_card", lambda uri: card)
-    _, out, _ = job("describe", trained.data_uri, "--no-plot")
-    assert "warning      12 trials of NaN spikes were left out.\n" in out
-    assert "warning      Units come from two arrays.\n" in out
+def test_warnings_of_a_card_are_told(job, tmp_path):
+    spikes = np.zeros((4, 2), np.uint8)
+    spikes[:, 1] = 1
+    trial = Trial(spikes=spikes, trial_id="a", session="day", split="train")
+    write_dataset([trial], tmp_path / "d", name="d", bin_width_s=0.01)
+    _, out, _ = job("describe", tmp_path / "d", "--no-plot")
+    assert "warning      Silent units: 1 of 2 (unit000).\n" in out
+    assert "Trials shorter than 10 bins: 1 of 1" in out
 
 
 def test_settings_are_listed(job):

@@ -15,7 +15,7 @@ import numpy as np
 
 from ldns_ray import storage
 from ldns_ray.checks import one_of
-from ldns_ray.data.card import Card
+from ldns_ray.data.card import CARD_FILE, Card, read_card
 from ldns_ray.data.collecting import collect, in_parallel, one_by_one, prepare
 from ldns_ray.data.parts import (
     PART_VERSION,
@@ -26,9 +26,10 @@ from ldns_ray.data.parts import (
     read_trials,
 )
 from ldns_ray.data.progress import Meter, Progress
+from ldns_ray.data.publishing import is_whole
 from ldns_ray.data.recordings import Reader
 from ldns_ray.data.schema import Trial
-from ldns_ray.data.shards import CARD_FILE, read_card, write_dataset
+from ldns_ray.data.shards import write_dataset
 from ldns_ray.data.sharing import STRATIFY, share_trials
 from ldns_ray.data.sources import Source, find_sources
 from ldns_ray.data.splits import share_out
@@ -105,8 +106,9 @@ def ingest(
     if not overwrite and storage.exists(storage.join(uri, CARD_FILE)):
         card = read_card(uri)
         _check_same(card, sources, choices, uri)
-        storage.remove_folder(folder)
-        return card
+        if is_whole(uri, card):
+            storage.remove_folder(folder)
+            return card
 
     prepare(folder)
     meter = Meter("read", len(sources), sum(s.n_bytes for s in sources), on_progress)

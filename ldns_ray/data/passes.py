@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ldns_ray.data.batches import TrialSet
-from ldns_ray.data.schema import SPLITS
 from ldns_ray.data.shards import check_split, read_card
 from ldns_ray.data.tables import column_names, trialset_from_tables
 from ldns_ray.storage import Uri, filesystem_of
@@ -24,7 +22,7 @@ def iter_trialsets(
     """Every trial once: (split, some trials of it in the order of their ids), shard by shard.
 
     Memory grows neither with the dataset nor with its shards; a set has at least one trial.
-    split: of this split only; shards that are known to hold none of it are not opened.
+    split: of this split only; other shards are not opened.
     columns: read only these of the optional columns, such as ["covariate:vel", "latents"].
     Raises ValueError, when the first set is asked for, for an unknown split or column.
     """
@@ -33,12 +31,7 @@ def iter_trialsets(
     names = column_names(card, columns)
     n_trials = max(1, SET_ENTRIES // (card.max_bins * card.n_units))
     filesystem, folder = filesystem_of(uri)
-    for shard in card.shards:
-        if split is not None and shard.get("split", split) != split:
-            continue
+    for shard in card.shards_of(None if split is None else [split]):
         with filesystem.open_input_file(f"{folder}/{shard['file']}") as file:
             for batch in pq.ParquetFile(file).iter_batches(n_trials, columns=names):
-                for name in SPLITS if split is None else (split,):
-                    own = pa.Table.from_batches([batch.filter(pc.equal(batch["split"], name))])
-                    if len(own):
-                        yield name, trialset_from_tables([own], card)
+                yield shard["split"], trialset_from_tables([pa.Table.from_batches([batch])], card)

@@ -2,18 +2,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import psutil
-import pyarrow.fs as pafs
 import pytest
 
 from ldns_ray import storage
@@ -335,29 +333,6 @@ def test_without_ray_running_it_says_so(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     with pytest.raises(RuntimeError, match="Ray is not running. Call ray.init"):
         run(recordings(tmp_path, 2), tmp_path / "d", parallel=None)
-
-
-@pytest.fixture
-def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A bucket of an S3 server on this machine."""
-    output = tmp_path / "s3.log"
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    with output.open("w") as log, subprocess.Popen(command, stderr=log) as server:
-        try:
-            while not (address := re.search(r"http://(\S+)", output.read_text())):
-                assert server.poll() is None, output.read_text()
-                time.sleep(0.05)
-            monkeypatch.setenv("AWS_ENDPOINT_URL", address[0])
-            monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-            monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-            monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-            admin = pafs.S3FileSystem(
-                endpoint_override=address[1], scheme="http", allow_bucket_creation=True
-            )
-            admin.create_dir("recordings")
-            yield "s3://recordings"
-        finally:
-            server.kill()
 
 
 @pytest.mark.slow
