@@ -1,6 +1,7 @@
 """Measure how fast this machine trains and samples, beside the limits of its arithmetic.
 
-Needs torch, numpy and scipy alone, so it also runs on a bare GPU machine.
+Needs torch, numpy and scipy alone, so it also runs on a bare GPU machine; reading through Ray Data is timed where Ray
+is installed.
 """
 
 import argparse
@@ -18,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from ldns_ray.benchmark.history import spike_history
+from ldns_ray.benchmark.reading import REACH, reading
 from ldns_ray.benchmark.sampling import sampling
 from ldns_ray.benchmark.training import (
     CONFIGURATIONS,
@@ -31,7 +33,7 @@ from ldns_ray.evaluation.comparison import format_table
 from ldns_ray.memory import keep_freed_memory
 from ldns_ray.revision import commit
 
-PARTS = ("steps", "kernels", "bins", "units", "sampling", "history")
+PARTS = ("steps", "kernels", "bins", "units", "sampling", "history", "reading")
 
 EXAMPLES = """examples:
   everything, on this machine's CPU (about 15 minutes on two cores):
@@ -117,6 +119,9 @@ def measure(part: str, device: torch.device, repeats: int) -> dict[str, list[Any
         return {"growth with the units": growth_in_units(device, repeats=repeats)}
     if part == "sampling":
         return {"sampling reaches, 1000 steps and 20": [sampling(device)]}
+    if part == "reading":
+        title = f"reading an epoch of {REACH.n_trials} trials, {REACH.n_bins} bins, {REACH.n_units} units"
+        return {title: reading(repeats=repeats)}
     return {"spike history, the fit and the authors' way": [spike_history()]}
 
 

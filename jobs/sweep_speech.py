@@ -12,11 +12,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ldns_ray.checks import check_seed
 from ldns_ray.cli import add_data, add_root, add_seed, add_tracking, default_root, job_parser, run
-from ldns_ray.config import experiment
+from ldns_ray.config import Hardware, experiment
 from ldns_ray.data.simulated import simulated_dataset
 from ldns_ray.evaluation.comparison import Row, format_rows
 from ldns_ray.plan import Sweep
-from ldns_ray.settings import parse_overrides
+from ldns_ray.settings import apart, override, parse_overrides
 from ldns_ray.sweep import format_result, run_sweep
 from ldns_ray.tracking.connection import connect, default_uri
 from ldns_ray.training.distributed import connect_ray
@@ -70,7 +70,14 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     args = parser().parse_intermixed_args(argv)
     check_seed("--seed", args.seed)
-    e = experiment(args.experiment, **parse_overrides(args.overrides))
+    changes, of_hardware = apart(parse_overrides(args.overrides), "hardware")
+    e = experiment(args.experiment, **changes)
+    hardware = override(Hardware(workers=0), of_hardware, "hardware.")
+    if hardware != Hardware(workers=0, data=hardware.data):
+        raise ValueError(
+            "Of the hardware of trials, settings say hardware.data alone; for the rest there are --cpus-per-trial and "
+            "--gpus-per-trial."
+        )
     root = default_root(args.root)
     tracking_uri = args.tracking_uri or default_uri(root)
     connect(tracking_uri, "speech")  # an unreachable server is told before anything starts
@@ -78,7 +85,7 @@ def main(argv: list[str]) -> int:
     sweep = Sweep(
         "speech", e, SPACE, data_uri, root, tracking_uri, n_trials=args.n_trials, seed=args.seed,
         cpus_per_trial=args.cpus_per_trial, gpus_per_trial=args.gpus_per_trial,
-        max_concurrent=args.max_concurrent, optuna_storage=args.optuna_storage,
+        max_concurrent=args.max_concurrent, data=hardware.data, optuna_storage=args.optuna_storage,
     )  # fmt: skip
     connect_ray()
     result = run_sweep(sweep, lambda line: print(line, flush=True))

@@ -17,7 +17,7 @@ from ldns_ray.evaluation.comparison import Row, format_rows
 from ldns_ray.evaluation.conditional import format_conditional
 from ldns_ray.observers import Several, Terminal, Tracked
 from ldns_ray.pipeline import STAGES, Pipeline
-from ldns_ray.settings import fingerprint, parse_overrides, settings
+from ldns_ray.settings import apart, fingerprint, override, parse_overrides, settings
 from ldns_ray.tracking.connection import connect, default_uri
 from ldns_ray.training.distributed import connect_ray
 
@@ -61,13 +61,15 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     args = parser().parse_intermixed_args(argv)
-    e = experiment(args.experiment, **parse_overrides(args.overrides))
+    changes, of_hardware = apart(parse_overrides(args.overrides), "hardware")
+    e = experiment(args.experiment, **changes)
+    hardware = Hardware(args.workers, args.gpus_per_worker, args.cpus_per_worker)
+    hardware = override(hardware, of_hardware, "hardware.")
     if args.settings:
-        for name, value in settings(e).items():
+        for name, value in {**settings(e), **settings(hardware, "hardware.")}.items():
             print(f"{name} = {value}")
         return 0
     root = default_root(args.root)
-    hardware = Hardware(args.workers, args.gpus_per_worker, args.cpus_per_worker)
     tracking = connect(args.tracking_uri or default_uri(root), e.name)
     data_uri = args.data or simulated_dataset(e, root)
     pipeline = Pipeline(e, data_uri, root, hardware)

@@ -21,6 +21,7 @@ from ldns_ray.sections import (
     Hardware,
     Observation,
     Optimisation,
+    Reading,
     SamplerName,
     Sampling,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "Hardware",
     "Observation",
     "Optimisation",
+    "Reading",
     "SamplerName",
     "Sampling",
     "experiment",

@@ -14,6 +14,7 @@ from ldns_ray import storage
 from ldns_ray.archives import UnreadableError, read_npz
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.card import Card
+from ldns_ray.data.moments import latent_statistics
 from ldns_ray.data.shards import load_trialset, read_card
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.checkpoints import read_checkpoint
@@ -23,7 +24,7 @@ from ldns_ray.models.interop import Imported, denoiser_channels, import_network
 from ldns_ray.models.ldns import LDNS, Noise
 from ldns_ray.models.requests import TrainingDraws
 from ldns_ray.revision import commit
-from ldns_ray.stages import check_units, encode_split, latent_statistics, statistics_split
+from ldns_ray.stages import check_units, encoded, statistics_split
 
 Sizes = Mapping[str, int]
 """Entries of conditions, or channels of covariates, by name."""
@@ -197,7 +198,7 @@ def _statistics(network: Autoencoder, card: Card, data: str, trials: TrialSet) -
                 f"{data}: the covariate {name!r} is 0 or 1, as the mask of trials in a window: the latents' statistics "
                 "must not count what is outside. Give them as a file (--latent-statistics)."
             )
-    z = latent_statistics(encode_split(network, data, statistics_split(card), columns=[]))
+    z = latent_statistics(encoded(network, data, statistics_split(card), columns=[]))
     network.to("cpu")
     return LatentStatistics(np.array(z["mean"], np.float32), np.array(z["std"], np.float32))
 

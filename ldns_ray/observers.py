@@ -31,6 +31,9 @@ class Terminal(Observer):
         self._last = time.monotonic()
         self._line(stage, "started")
 
+    def remark(self, stage: str, text: str) -> None:
+        self._line(stage, text)
+
     def epoch(self, stage: str, row: dict[str, float], n_epochs: int) -> None:
         now, epoch = time.monotonic(), int(row["epoch"])
         if now - self._last < SECONDS_BETWEEN_LINES and epoch != n_epochs:
@@ -160,6 +163,10 @@ class Several(Observer):
     def stage_started(self, stage: str, uri: str) -> None:
         for observer in self.observers:
             observer.stage_started(stage, uri)
+
+    def remark(self, stage: str, text: str) -> None:
+        for observer in self.observers:
+            observer.remark(stage, text)
 
     def epoch(self, stage: str, row: dict[str, float], n_epochs: int) -> None:
         for observer in self.observers:

@@ -10,6 +10,7 @@ finished stage again does nothing, and an interrupted one goes on from its last 
 import contextlib
 import functools
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -25,7 +26,9 @@ from ldns_ray import storage
 from ldns_ray.config import Experiment, Hardware
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.card import Card
-from ldns_ray.data.shards import load_trialset, read_card
+from ldns_ray.data.moments import mean_counts
+from ldns_ray.data.shards import load_trialset, read_card, verify_dataset
+from ldns_ray.data.streaming import Stream
 from ldns_ray.data.tables import trialset_from_tables
 from ldns_ray.evaluation import plots, plots_conditional
 from ldns_ray.evaluation.comparison import (
@@ -37,6 +40,7 @@ from ldns_ray.evaluation.comparison import (
 )
 from ldns_ray.evaluation.conditional import Conditional, decode_samples, decoded_rates, with_rates
 from ldns_ray.models.autoencoder import Autoencoder
+from ldns_ray.models.blocks import BLOCK
 from ldns_ray.models.conditioning import LENGTH, Conditioning
 from ldns_ray.models.denoiser import Denoiser
 from ldns_ray.models.ldns import LDNS
@@ -44,10 +48,11 @@ from ldns_ray.models.requests import TrainingDraws
 from ldns_ray.revision import commit
 from ldns_ray.settings import fingerprint, to_dict
 from ldns_ray.stages import best_device, encode_dataset, fit_observation, sample_dataset
-from ldns_ray.training.distributed import train_on_workers
-from ldns_ray.training.job import TrainingJob, run
-from ldns_ray.training.loop import Workers
+from ldns_ray.training.job import TrainingJob
 from ldns_ray.training.networks import noise
+from ldns_ray.training.start import start
+
+log = logging.getLogger(__name__)
 
 VERSIONS = {
     "autoencoder": 1,
@@ -66,6 +71,8 @@ class Observer:
 
     def stage_started(self, stage: str, uri: str) -> None: ...
 
+    def remark(self, stage: str, text: str) -> None: ...
+
     def epoch(self, stage: str, row: dict[str, float], n_epochs: int) -> None: ...
 
     def stage_finished(
@@ -81,6 +88,18 @@ def unguarded(name: str, is_done: Callable[[], bool]) -> contextlib.AbstractCont
     return contextlib.nullcontext()
 
 
+def verify(data_uri: str) -> str:
+    """What to say of a dataset whose files match their checksums.
+
+    Raises FileNotFoundError or ValueError naming the file that is missing, truncated or changed.
+    """
+    began = time.perf_counter()
+    n_files = len(verify_dataset(data_uri).shards)
+    text = f"{n_files} files match their checksums ({time.perf_counter() - began:.1f} s)"
+    log.info("%s: %s", data_uri, text)
+    return text
+
+
 @dataclass
 class Pipeline:
     """One experiment on one dataset, with its outputs under one storage root."""
@@ -94,6 +113,10 @@ class Pipeline:
     """Makes a context manager `guard(fingerprint, is_done)` that lets one process at a time do a stage."""
     tables: Mapping[str, Sequence[ray.ObjectRef]] | None = None
     """By split, the dataset's Arrow blocks in the object store, where other processes share them."""
+    at_once: int = 1
+    """Pipelines that train at the same time in the memory of this machine."""
+    verified: bool = False
+    """Whether the dataset's files were already compared with their checksums."""
 
     @cached_property
     def card(self) -> Card:
@@ -148,6 +171,8 @@ class Pipeline:
     def run(self, until: str = "evaluation") -> dict[str, dict[str, Any]]:
         """Every stage up to and with `until`; the records of all of them by stage."""
         self.check(until)
+        if not self.verified and self.record("autoencoder") is None:
+            self.observer.remark("dataset", verify(self.data_uri))
         return {stage: self._stage(stage) for stage in STAGES[: STAGES.index(until) + 1]}
 
     def _stage(self, stage: str) -> dict[str, Any]:
@@ -161,7 +186,7 @@ class Pipeline:
     def _do(self, stage: str) -> dict[str, Any]:
         uri = self.uri(stage)
         self.observer.stage_started(stage, uri)
-        start = time.time()
+        started = time.time()
         work: dict[str, Callable[[], dict[str, Any]]] = {
             "autoencoder": self._autoencoder, "latents": self._latents, "diffusion": self._diffusion,
             "observation": self._observation, "samples": self._samples, "evaluation": self._evaluation,
@@ -170,7 +195,7 @@ class Pipeline:
         record = {
             "stage": stage, "fingerprint": self.fingerprints[stage], "version": VERSIONS[stage],
             "experiment": to_dict(self.experiment), "dataset": self.card.fingerprint, "data_uri": self.data_uri,
-            "commit": commit(), "started": start, "seconds": time.time() - start, "summary": summary,
+            "commit": commit(), "started": started, "seconds": time.time() - started, "summary": summary,
         }  # fmt: skip
         storage.write_bytes(storage.join(uri, "stage.json"), json.dumps(record, indent=1).encode())
         self.observer.stage_finished(stage, uri, record, reused=False)
@@ -184,23 +209,22 @@ class Pipeline:
         def on_row(row: dict[str, float]) -> None:
             self.observer.epoch(stage, row, n_epochs)
 
-        if self.hardware.workers:
-            train_on_workers(
-                job, self.hardware, run_name=f"{stage}-{self.fingerprints[stage]}",
-                storage_path=storage.join(self.root, "train"), on_row=on_row,
-            )  # fmt: skip
-        else:
-            read = self.trials if stage == "autoencoder" else self.latent_trials
-            data = job.resident(read("train"), read("val"), Workers())
-            run(job, data, best_device(), on_epoch=lambda row, _: on_row(row))
+        shared = job.network == "autoencoder" and self.tables is not None
+        start(
+            job, self.hardware, best_device(), run_name=f"{stage}-{self.fingerprints[stage]}",
+            storage_path=storage.join(self.root, "train"), on_row=on_row,
+            remark=functools.partial(self.observer.remark, stage), shared=self.trials if shared else None,
+            at_once=self.at_once,
+        )  # fmt: skip
         history = json.loads(storage.read_bytes(self.uri(stage, "history.json")))
         return {k: history[k] for k in ("best_epoch", "best_loss")}
 
     def _autoencoder(self) -> dict[str, Any]:
-        mean_counts_N = self.trials("train").spikes.mean(0, dtype=np.float64)
+        stream = Stream(self.data_uri, "train", ["spikes"])
+        sets = [self.trials("train")] if self.tables is not None else stream.sets(BLOCK)
         job = TrainingJob(
             "autoencoder", self.experiment, self.data_uri, self.uri("autoencoder"), self.card.n_units,
-            mean_counts_N=mean_counts_N,
+            mean_counts_N=mean_counts(sets),
         )  # fmt: skip
         return self._train(job, "autoencoder")
 
@@ -222,7 +246,7 @@ class Pipeline:
         model = self._assemble()
         o = self.experiment.observation
         if o.kind == "spike_history":
-            trials = self.latent_trials("train")
+            trials = self.latent_trials("train", ["latents"])
             model.observation = self._on_device(
                 fit_observation, model, trials, o.history_bins, o.count_cap
             )  # fmt: skip
@@ -334,7 +358,7 @@ class Pipeline:
         conditions = [c for c in d.conditions if c != LENGTH and c in self.card.conditions]
         covariates = [c for c in d.covariates if c in self.card.covariates]
         columns = [f"condition:{c}" for c in conditions] + [f"covariate:{c}" for c in covariates]
-        trials = load_trialset(self.data_uri, "train", columns)
+        trials = Stream(self.data_uri, "train", columns).load()
         return TrainingDraws(trials.n_bins_S, dict(trials.conditions), dict(trials.covariates))
 
     def _weights(self, stage: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -8,7 +8,7 @@ from typing import Any
 from ray.tune.search.sample import Domain
 
 from ldns_ray import storage
-from ldns_ray.config import Experiment
+from ldns_ray.config import Experiment, Reading
 from ldns_ray.data.shards import read_card
 from ldns_ray.settings import did_you_mean, fingerprint, override, settings
 
@@ -30,6 +30,8 @@ class Sweep:
     gpus_per_trial: float = 0.0
     max_concurrent: int = 0
     """Trials at the same time; 0: as many as the cluster holds with CPUs left for Ray Data."""
+    data: Reading = "auto"
+    """Whether trials of the dataset are kept in memory: see `Hardware.data`."""
     optuna_storage: str = ""
     """Database URL of the Optuna study; empty: a SQLite file under a local storage root."""
 

@@ -10,6 +10,7 @@ from typing import Literal
 from ldns_ray.checks import BELOW_ONE, DISTINCT, NON_NEGATIVE, POSITIVE, SEED, Rule, at_least, check
 
 SamplerName = Literal["ddpm", "ddim", "dpmpp_2m"]
+Reading = Literal["auto", "resident", "streamed"]
 """The samplers of `ldns_ray.models.diffusion.SAMPLERS`."""
 
 
@@ -278,6 +279,8 @@ class Hardware:
     """GPUs of each worker."""
     cpus_per_worker: float = 0.0
     """CPUs that each worker reserves; 0: one, or less where that would leave none for Ray Data."""
+    data: Reading = "auto"
+    """Training trials are kept in memory (`resident`), read anew for every epoch (`streamed`), or as they fit."""
 
     def __post_init__(self) -> None:
         check(

@@ -37,15 +37,18 @@ def settings(config: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def override(config: Config, changes: Mapping[str, Any]) -> Config:
-    """`config` with the dotted settings in `changes` replaced; strings are read as the field's type."""
+def override(config: Config, changes: Mapping[str, Any], prefix: str = "") -> Config:
+    """`config` with the dotted settings in `changes` replaced; strings are read as the field's type.
+
+    prefix: what the names of all settings of `config` begin with, such as "hardware.".
+    """
     if not changes:
         return config
-    known = settings(config)
+    known = settings(config, prefix)
     for name in changes:
         if name not in known:
             raise ValueError(f"Unknown setting {name!r}. {did_you_mean(name, known)}")
-    return _override(config, changes, "")
+    return _override(config, changes, prefix)
 
 
 def _override(config: Any, changes: Mapping[str, Any], prefix: str) -> Any:
@@ -110,6 +113,12 @@ def parse_overrides(words: Iterable[str]) -> dict[str, str]:
             )
         changes[name.lstrip("-")] = value
     return changes
+
+
+def apart(changes: Mapping[str, str], section: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The changes of other settings, and those of a section's."""
+    own = {k: v for k, v in changes.items() if k.startswith(f"{section}.")}
+    return {k: v for k, v in changes.items() if k not in own}, own
 
 
 def to_dict(config: Any) -> dict[str, Any]:

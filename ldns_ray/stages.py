@@ -12,8 +12,10 @@ import torch
 
 from ldns_ray.data.batches import TrialSet, trials_of
 from ldns_ray.data.card import Card
+from ldns_ray.data.moments import LatentMoments
 from ldns_ray.data.schema import Trial
-from ldns_ray.data.shards import load_trialset, read_card, write_dataset
+from ldns_ray.data.shards import read_card, write_dataset
+from ldns_ray.data.streaming import Stream
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.blocks import BLOCK, decode, encode
 from ldns_ray.models.ldns import LDNS
@@ -36,17 +38,21 @@ def encode_dataset(
 ) -> dict[str, Any]:
     """Write the dataset again with its latents (and decoded rates): trials, splits, conditions stay.
 
+    Trials pass through a few at a time: memory does not grow with the dataset.
     Returns, of the training split, or of the first where there is none: mean and standard deviation of each
     latent, the largest absolute standardised value (`bound`), and the covariance of the trials' mean
     standardised latents (`level_covariance`). Raises ValueError if the units differ from the model's.
     """
     card = read_card(data_uri)
     check_units(model, card, data_uri)
-    encoded = {split: encode_split(model, data_uri, split, rates=rates) for split in card.splits}
+    moments = LatentMoments()
 
     def all_trials() -> Iterator[Trial]:
-        for split, trials in encoded.items():
-            yield from trials_of(trials, split)
+        for split in card.splits:
+            for trials in encoded(model, data_uri, split, rates=rates):
+                if split == statistics_split(card):
+                    moments.add(trials)
+                yield from trials_of(trials, split)
 
     write_dataset(
         all_trials(), out_uri, name=f"{card.name}, encoded", bin_width_s=card.bin_width_s,
@@ -54,7 +60,7 @@ def encode_dataset(
         source=card.source, citation=card.citation, licence=card.licence, unit_names=card.unit_names,
         provenance={"dataset": card.fingerprint, **(provenance or {})}, overwrite=overwrite,
     )  # fmt: skip
-    return latent_statistics(encoded[statistics_split(card)])
+    return moments.statistics()
 
 
 def check_units(model: Autoencoder, card: Card, data_uri: str) -> None:
@@ -65,42 +71,35 @@ def check_units(model: Autoencoder, card: Card, data_uri: str) -> None:
         )
 
 
-def encode_split(
+def encoded(
     model: Autoencoder,
     data_uri: str,
     split: str,
     *,
     rates: bool = False,
     columns: Sequence[str] | None = None,
-) -> TrialSet:
-    """A split with its latents, and decoded rates if asked for; with `columns`, these optional columns alone."""
+) -> Iterator[TrialSet]:
+    """A split with its latents, and decoded rates if asked for, a block of trials at a time.
+
+    columns: those to read besides the spikes; all covariates and conditions if None.
+    """
     model = model.to(best_device()).eval()
-    trials = dataclasses.replace(load_trialset(data_uri, split, columns), rates=None)
-    latents = encode(model, trials.spikes_list())
-    trials = dataclasses.replace(trials, latents=np.concatenate(latents))
-    if rates:
-        trials = dataclasses.replace(trials, rates=np.concatenate(decode(model, latents)))
-    return trials
+    if columns is None:
+        card = read_card(data_uri)
+        columns = [f"covariate:{k}" for k in card.covariates]
+        columns += [f"condition:{k}" for k in card.conditions]
+    for trials in Stream(data_uri, split, ["spikes", *columns]).sets(BLOCK):
+        latents = encode(model, trials.spikes_list())
+        yield dataclasses.replace(
+            trials,
+            latents=np.concatenate(latents),
+            rates=np.concatenate(decode(model, latents)) if rates else None,
+        )
 
 
 def statistics_split(card: Card) -> str:
     """The split whose latents are taken for the training latents."""
     return "train" if "train" in card.splits else next(iter(card.splits))
-
-
-def latent_statistics(trials: TrialSet) -> dict[str, Any]:
-    """What `encode_dataset` returns, as JSON values."""
-    assert trials.latents is not None
-    z = trials.latents.astype(np.float64)
-    mean_D, std_D = z.mean(0), np.maximum(z.std(0), 1e-6)
-    z = (z - mean_D) / std_D
-    levels_SD = np.stack([trial.mean(0) for trial in trials.per_trial(z)])
-    return {
-        "mean": mean_D.tolist(),
-        "std": std_D.tolist(),
-        "bound": np.abs(z).max(0).tolist(),
-        "level_covariance": (levels_SD.T @ levels_SD / len(levels_SD)).tolist(),
-    }
 
 
 def _units(described: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -19,11 +19,12 @@ from ray.tune.search.sample import Domain
 from ldns_ray import storage
 from ldns_ray.cli import JobError
 from ldns_ray.config import Hardware
-from ldns_ray.data.shards import read_card, read_dataset
-from ldns_ray.data.streaming import fits_in_object_store
+from ldns_ray.data import residence
+from ldns_ray.data.shards import read_card
+from ldns_ray.data.streaming import Stream
 from ldns_ray.evaluation.comparison import SHORT_NAMES, format_table
 from ldns_ray.observers import evaluation_metrics, log_files
-from ldns_ray.pipeline import Pipeline
+from ldns_ray.pipeline import Pipeline, verify
 from ldns_ray.plan import Sweep
 from ldns_ray.settings import override, settings
 from ldns_ray.tracking.connection import connect
@@ -60,6 +61,8 @@ def run_sweep(sweep: Sweep, say: Say = print) -> dict[str, Any]:
         result: dict[str, Any] = json.loads(storage.read_bytes(done))
         return result
     card = read_card(sweep.data_uri)
+    for split in ("val", "test"):
+        _pipeline(sweep, {}, split).check()
     with tracking.run(
         f"{sweep.name} sweep", key=sweep.fingerprint, tags={"ldns.kind": "sweep"}, description=_describe(sweep)
     ) as parent:  # fmt: skip
@@ -155,17 +158,14 @@ def _tune(sweep: Sweep, study: optuna.Study, parent_id: str, say: Say) -> dict[i
     if missing <= 0:
         return {}
     concurrent = _concurrency(sweep)
-    tables: dict[str, Any] | None = None
-    if fits_in_object_store(read_card(sweep.data_uri)):
-        # Read once; every trial on a node shares these blocks.
-        splits = ("train", "val", "test")
-        tables = {s: read_dataset(sweep.data_uri, s).materialize().to_arrow_refs() for s in splits}
+    say(f"Sweep {sweep.name}: {verify(sweep.data_uri)}.")
+    tables = _shared_tables(sweep, concurrent, say)
     tags = {k: v for k, v in standard_tags().items() if "source" in k} | {"ldns.kind": "trial"}
     threads = max(1, (os.cpu_count() or 1) // concurrent)
     with relayed(say) as lines:
         trainable = tune.with_parameters(
             run_trial, sweep=sweep, parent_id=parent_id, tags=tags, threads=threads,
-            shared=concurrent > 1, tables=tables, lines=lines,
+            at_once=concurrent, tables=tables, lines=lines,
         )  # fmt: skip
         grid = tune.Tuner(
             tune.with_resources(
@@ -180,6 +180,23 @@ def _tune(sweep: Sweep, study: optuna.Study, parent_id: str, say: Say) -> dict[i
         ).fit()
     failed = [(r.config or {}, r.error) for r in (grid[i] for i in range(len(grid))) if r.error]
     return {config[NUMBER]: str(error).strip().splitlines()[-1] for config, error in failed}
+
+
+def _shared_tables(sweep: Sweep, concurrent: int, say: Say) -> dict[str, Any] | None:
+    """By split, blocks in the object store that all trials of a node share; None where each reads for itself."""
+    card = read_card(sweep.data_uri)
+    columns = ["spikes", *(f"condition:{name}" for name in card.conditions)]
+    streams = {split: Stream(sweep.data_uri, split, columns) for split in card.splits}
+    n_bytes = sum(stream.n_bytes for stream in streams.values())
+    rooms = (
+        residence.object_store(n_bytes),
+        residence.nodes(n_bytes, concurrent, sweep.cpus_per_trial, sweep.gpus_per_trial),
+    )
+    where = residence.choose(sweep.data, rooms)
+    say(f"Sweep {sweep.name}: {where}.")
+    if not (where.resident and rooms[0].suffices):
+        return None
+    return {split: s.materialized().to_arrow_refs() for split, s in streams.items()}
 
 
 # ---------------------------------------------------------------------------------------------

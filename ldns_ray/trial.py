@@ -87,7 +87,7 @@ def run_trial(
     parent_id: str,
     tags: Mapping[str, str],
     threads: int,
-    shared: bool,
+    at_once: int,
     tables: Any,
     lines: Queue,
 ) -> None:
@@ -96,7 +96,7 @@ def run_trial(
     Args:
         config: the point, and the trial's number.
         sweep: what it belongs to.
-        shared: whether other trials run at the same time, and may do the same stages.
+        at_once: trials that run at the same time, and may do the same stages.
         tables: the dataset's Arrow blocks by split, see `Pipeline.tables`.
         lines: where its lines for the terminal go.
     """
@@ -109,8 +109,9 @@ def run_trial(
     key = child_key(sweep, number)
     with tracking.run(f"trial {number}", key=key, parent=parent_id, tags=tags) as run:
         pipeline = Pipeline(
-            trial_experiment(sweep.experiment, point), sweep.data_uri, sweep.root, Hardware(workers=0),
-            guard=stage_guard if shared else unguarded, tables=tables,
+            trial_experiment(sweep.experiment, point), sweep.data_uri, sweep.root,
+            Hardware(workers=0, data=sweep.data), guard=stage_guard if at_once > 1 else unguarded, tables=tables,
+            at_once=at_once, verified=True,
         )  # fmt: skip
         pipeline.observer = Several([Terminal(prefix, lines.put), Tracked(run, pipeline)])
         summary = pipeline.run()["evaluation"]["summary"]

@@ -129,7 +129,7 @@ def check_table(table: pa.Table, card: Card, where: str) -> None:
 def trialset_from_tables(tables: Iterable[pa.Table], card: Card, *, sort: bool = True) -> TrialSet:
     """The trials of some tables of one dataset, in the order of their ids.
 
-    Covariates, conditions, rates and latents that the tables lack are left out.
+    Covariates, conditions, rates and latents that the tables lack are left out; without spikes there are no units.
     sort: False keeps the order of the tables.
     """
     filled = [table for table in tables if len(table)]
@@ -154,7 +154,9 @@ def trialset_from_tables(tables: Iterable[pa.Table], card: Card, *, sort: bool =
     conditions = {k: v["size"] for k, v in card.conditions.items() if f"condition:{k}" in names}
     trials = TrialSet(
         n_bins_S=n_bins,
-        spikes=rows("spikes", card.n_units),
+        spikes=rows("spikes", card.n_units)
+        if "spikes" in names
+        else np.zeros((n_bins.sum(), 0), np.uint8),
         covariates={k: rows(f"covariate:{k}", size) for k, size in covariates.items()},
         conditions={k: rows(f"condition:{k}", size) for k, size in conditions.items()},
         latents=rows("latents", card.n_latents) if "latents" in names else None,

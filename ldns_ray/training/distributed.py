@@ -5,7 +5,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -19,54 +18,15 @@ from ray.util.queue import Empty, Queue
 from torch import Tensor
 
 from ldns_ray.config import Hardware
-from ldns_ray.data.batches import Batch
-from ldns_ray.data.card import Card
-from ldns_ray.data.shards import read_card, read_dataset
-from ldns_ray.data.streaming import fits_in_object_store, streamed_batches
+from ldns_ray.data import residence
+from ldns_ray.data.residence import Residence
+from ldns_ray.data.shards import read_card
 from ldns_ray.data.tables import trialset_from_tables
 from ldns_ray.training.job import TrainingJob, run
-from ldns_ray.training.loop import ResidentData, Workers
-
-log = logging.getLogger(__name__)
+from ldns_ray.training.loop import Workers
 
 MAX_FAILURES = 3
 """How often a run is restarted from its checkpoint after losing a worker."""
-
-
-@dataclass(frozen=True)
-class StreamedData:
-    """Training trials as they stream in from Ray Data; validation trials in memory.
-
-    Each worker gets an equal share of the trials, cut into equally many batches, so that workers stay in
-    step: of n trials, the remainder of n / workers sits out an epoch.
-    """
-
-    job: TrainingJob
-    stream: ray.data.DataIterator
-    card: Card
-    resident: ResidentData
-    """This worker's validation trials; no training trials."""
-
-    @property
-    def _share(self) -> tuple[int, int]:
-        """Trials of an epoch, and of a batch, that one worker sees."""
-        world_size = self.resident.world_size
-        n_trials = self.card.splits["train"]["n_trials"] // world_size
-        return n_trials, max(1, self.job.optimisation.batch_size // world_size)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        n_trials, batch = self._share
-        return -(-n_trials // batch)
-
-    def train_batches(self, epoch: int) -> Iterable[Batch]:
-        return streamed_batches(
-            self.stream, self.card, self._share[1], seed=self.job.experiment.seed, epoch=epoch,
-            prepare=self.job.prepare,
-        )  # fmt: skip
-
-    def validation_batches(self) -> Iterable[Batch]:
-        return self.resident.validation_batches()
 
 
 def _all_reduce(x: Tensor) -> Tensor:
@@ -94,12 +54,13 @@ def _train_worker(settings: dict[str, Any]) -> None:
             _all_reduce,
             ray.train.torch.prepare_model,
         )
-    validation = trialset_from_tables(_tables("val"), card)
+    data: Any
     if settings["resident"]:
-        data: Any = job.resident(trialset_from_tables(_tables("train"), card), validation, workers)
+        train, validation = (trialset_from_tables(_tables(s), card) for s in ("train", "val"))
+        data = job.resident(train, validation, workers)
     else:
-        resident = job.resident(validation.subset([]), validation, workers)
-        data = StreamedData(job, ray.train.get_dataset_shard("train"), card, resident)
+        _quieten()
+        data = job.streamed(workers, through_ray=True)
     every = max(1, job.optimisation.epochs // 50)
 
     def on_epoch(row: dict[str, float], checkpoint: Callable[[], bytes]) -> None:
@@ -124,7 +85,7 @@ def train_on_workers(
     run_name: str,
     storage_path: str,
     on_row: Callable[[dict[str, float]], None] | None = None,
-    resident: bool | None = None,
+    resident: bool = True,
     draw: Callable[..., Any] | None = None,
 ) -> None:
     """Train `job` on `hardware.workers` Ray Train workers, at the same global batch as on one.
@@ -132,20 +93,15 @@ def train_on_workers(
     Args:
         run_name, storage_path: name of the run and folder of Ray Train's own files.
         on_row: called in this process with every epoch's figures.
-        resident: keep the trials in the workers' memory, or stream them each epoch; chosen by
-            the object store's size if None.
+        resident: keep the trials in the workers' memory, or stream them in every epoch.
         draw: for tests, makes a worker's draws: `draw(job, workers, device) -> (step, batch) -> draws`.
 
     Raises what the training raised, once `MAX_FAILURES` restarts have not helped.
     """
-    card = read_card(job.data_uri)
-    if resident is None:
-        resident = fits_in_object_store(card, "train")
-    log.info("%s: trials are %s.", job.network, "kept in memory" if resident else "streamed")
-    splits: dict[str, Any] = {
-        s: read_dataset(job.data_uri, s, job.columns) for s in ("train", "val")
-    }
-    resources = {"CPU": hardware.cpus_per_worker or _cpus_per_worker(hardware.workers)}
+    tables: dict[str, Any] = {}
+    if resident:
+        tables = {s: job.stream(s).materialized() for s in ("train", "val")}
+    resources = {"CPU": _cpus_per_worker(hardware)}
     if hardware.gpus_per_worker:
         resources["GPU"] = hardware.gpus_per_worker
 
@@ -160,7 +116,7 @@ def train_on_workers(
             _train_worker,
             train_loop_config={
                 "job": job,
-                "card": card,
+                "card": read_card(job.data_uri),
                 "queue": queue,
                 "resident": resident,
                 "draw": draw,
@@ -175,8 +131,8 @@ def train_on_workers(
                 storage_path=storage_path,
                 failure_config=ray.train.FailureConfig(max_failures=MAX_FAILURES),
             ),
-            datasets=splits,
-            dataset_config=ray.train.DataConfig(datasets_to_split=[] if resident else ["train"]),
+            datasets=tables,
+            dataset_config=ray.train.DataConfig(datasets_to_split=[]),
         )
         try:
             trainer.fit()
@@ -220,19 +176,40 @@ def relayed(handle: Callable[[Any], None]) -> Iterator[Queue]:
         raise errors[0]
 
 
-def _cpus_per_worker(n_workers: int) -> float:
-    """One CPU, or less where the cluster would otherwise have none left for Ray Data, which then waits for ever."""
+def residence_on_workers(job: TrainingJob, hardware: Hardware) -> Residence:
+    """Whether the trials fit into the object store, and into the memory of the workers beside each other."""
+    rooms = (
+        residence.object_store(job.resident_bytes),
+        residence.nodes(
+            job.resident_bytes,
+            hardware.workers,
+            _cpus_per_worker(hardware),
+            hardware.gpus_per_worker,
+        ),
+    )
+    return residence.choose(hardware.data, rooms)
+
+
+def _cpus_per_worker(hardware: Hardware) -> float:
+    """As asked; else one CPU, or less where the cluster would otherwise have none left for others' Ray Data."""
+    if hardware.cpus_per_worker:
+        return hardware.cpus_per_worker
     spare = ray.cluster_resources().get("CPU", 1.0) - 1
-    return min(1.0, round(max(spare, 0.5) / n_workers, 2))
+    return min(1.0, round(max(spare, 0.5) / hardware.workers, 2))
+
+
+def _quieten() -> None:
+    """Ray's libraries tell of every pass over a dataset; here only of what goes wrong."""
+    for name in ("ray.data", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
 
 
 def connect_ray() -> None:
     """Join the Ray cluster that RAY_ADDRESS or the running job names, or start one in this process, quietly."""
     # Tune's new output prints boxes even when silent.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    for name in ("ray.data", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+    _quieten()
     if not ray.is_initialized():
         ray.init(logging_level=logging.WARNING, log_to_driver=False, include_dashboard=False)
     ray.data.DataContext.get_current().enable_progress_bars = False

@@ -3,8 +3,9 @@
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +14,8 @@ from torch import nn
 
 from ldns_ray import storage
 from ldns_ray.config import Experiment
-from ldns_ray.data.batches import TrialSet
+from ldns_ray.data.batches import Batch, TrialSet
+from ldns_ray.data.streaming import SHUFFLE_BYTES, Stream, batches
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.conditioning import LENGTH, Conditioning
 from ldns_ray.models.denoiser import Denoiser
@@ -59,9 +61,9 @@ class TrainingJob:
 
     @property
     def columns(self) -> list[str]:
-        """Optional columns of the dataset that training reads."""
+        """Columns of the dataset that training reads."""
         if self.network == "autoencoder":
-            return []
+            return ["spikes"]
         d = self.experiment.diffusion
         conditions = [f"condition:{name}" for name in d.conditions if name != LENGTH]
         return ["latents", *conditions, *(f"covariate:{name}" for name in d.covariates)]
@@ -120,6 +122,66 @@ class TrainingJob:
             self.prepare(train), self.prepare(validation), self.optimisation.batch_size,
             self.experiment.seed, workers.rank, workers.world_size,
         )  # fmt: skip
+
+    @cached_property
+    def resident_bytes(self) -> int:
+        """Bytes of the trials that a worker would keep in memory."""
+        return sum(self.stream(split).n_bytes for split in ("train", "val"))
+
+    def stream(self, split: str, *, through_ray: bool = False) -> Stream:
+        """Passes over a split. Raises ValueError where the dataset has none of this name."""
+        return Stream(self.data_uri, split, self.columns, through_ray)
+
+    def streamed(self, workers: Workers, *, through_ray: bool) -> "StreamedData":
+        """Batches of trials that are read anew for every epoch, for one worker."""
+        train, validation = (self.stream(s, through_ray=through_ray) for s in ("train", "val"))
+        return StreamedData(
+            train, validation, self.prepare, self.optimisation.batch_size, self.experiment.seed,
+            workers.rank, workers.world_size,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StreamedData:
+    """Training and validation trials that are read anew for every epoch, cut into batches for one worker.
+
+    The batches of an epoch have as many trials as those of `ResidentData`, and all workers together every trial
+    once. Validation trials that a buffer for shuffling would hold as a whole are read once and kept.
+    """
+
+    train: Stream
+    validation: Stream
+    prepare: Callable[[TrialSet], TrialSet]
+    batch_size: int
+    seed: int
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-self.train.n_trials // self.batch_size)
+
+    def train_batches(self, epoch: int) -> Iterable[Batch]:
+        groups = self.train.groups(
+            self.batch_size, seed=self.seed, epoch=epoch, rank=self.rank, world_size=self.world_size
+        )
+        return self._batches(self.train, groups)
+
+    def validation_batches(self) -> Iterable[Batch]:
+        stream = self.validation
+        if stream.n_bytes > SHUFFLE_BYTES:
+            return self._batches(stream, self._validation_groups())
+        return self._batches(stream, self._kept)
+
+    @cached_property
+    def _kept(self) -> list[TrialSet | None]:
+        return list(self._validation_groups())
+
+    def _validation_groups(self) -> Iterable[TrialSet | None]:
+        return self.validation.groups(self.batch_size, rank=self.rank, world_size=self.world_size)
+
+    def _batches(self, stream: Stream, groups: Iterable[TrialSet | None]) -> Iterable[Batch]:
+        return batches(groups, stream.blank(), self.prepare)
 
 
 def run(

@@ -10,70 +10,22 @@ import pytest
 import torch
 
 from ldns_ray import storage
-from ldns_ray.config import Hardware, experiment
-from ldns_ray.data.schema import Trial
-from ldns_ray.data.shards import load_trialset, read_card, read_dataset, write_dataset
-from ldns_ray.models.conditioning import Conditioning
-from ldns_ray.settings import override
-from ldns_ray.stages import latent_statistics
+from ldns_ray.config import Hardware
+from ldns_ray.data.shards import load_trialset
 from ldns_ray.training import distributed, job
-from ldns_ray.training.distributed import StreamedData, train_on_workers
-from ldns_ray.training.job import TrainingJob
+from ldns_ray.training.distributed import residence_on_workers, train_on_workers
 from ldns_ray.training.loop import Workers
+from tests.training.jobs import (
+    LENGTHS,
+    N_LATENTS,
+    N_STEPS,
+    N_UNITS,
+    STEPS_PER_EPOCH,
+    dataset,
+    training_job,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread", "ray_session")
-
-N_UNITS, N_LATENTS, N_STEPS = 6, 3, 30
-LENGTHS = (21, 9, 15, 30, 12, 27, 18, 24, 11, 20, 14, 29, 17)
-"""Bins of the training trials, all different; in batches of four the last has one trial."""
-STEPS_PER_EPOCH = 4
-
-
-def dataset(folder, lengths=LENGTHS):
-    rng = np.random.default_rng(3)
-    lengths = [*lengths, 10, 25, 16]
-    trials = [
-        Trial(
-            spikes=rng.poisson(0.6, (n, N_UNITS)).astype(np.uint8),
-            trial_id=f"{i:03d}",
-            session="s",
-            split="train" if i < len(lengths) - 3 else "val",
-            covariates={"velocity": rng.normal(size=(n, 2)).astype(np.float32)},
-            conditions={"angle": rng.normal(size=2).astype(np.float32)},
-            latents=rng.normal(size=(n, N_LATENTS)).astype(np.float32),
-        )
-        for i, n in enumerate(lengths)
-    ]
-    write_dataset(trials, folder, name="ragged", bin_width_s=0.01)
-    return str(folder)
-
-
-def training_job(network, data, output, *, epochs=5, batch_size=4):
-    """A job of four steps an epoch. Half of its gradients are clipped: a wrong scale of them shows."""
-    optimisation = {"epochs": epochs, "batch_size": batch_size, "warmup_epochs": 1, "validate_every": 1,
-                    "learning_rate": 1e-3}  # fmt: skip
-    e = experiment(
-        "speech_small",
-        **{
-            "autoencoder.n_latents": N_LATENTS, "autoencoder.width": 8, "autoencoder.n_blocks": 1,
-            "diffusion.width": 8, "diffusion.n_blocks": 1, "diffusion.n_steps": N_STEPS,
-            "diffusion.conditions": "angle,length", "diffusion.covariates": "velocity",
-            "autoencoder.optimisation.clip_norm": 0.025, "diffusion.optimisation.clip_norm": 0.2,
-            **{f"{n}.optimisation.{k}": v for n in ("autoencoder", "diffusion") for k, v in optimisation.items()},
-        },
-    )  # fmt: skip
-    if network == "autoencoder":
-        return TrainingJob("autoencoder", e, data, str(output), N_UNITS)
-    train = load_trialset(data, "train")
-    conditioning = Conditioning.fit(
-        e.diffusion.conditions, e.diffusion.covariates,
-        n_bins_S=train.n_bins_S, conditions=train.conditions, covariates=train.covariates,
-    )  # fmt: skip
-    z = {k: np.array(v, np.float32) for k, v in latent_statistics(train).items()}
-    return TrainingJob(
-        "diffusion", e, data, str(output), N_UNITS, conditioning=conditioning, latent_mean_D=z["mean"],
-        latent_std_D=z["std"], level_covariance_DD=z["level_covariance"],
-    )  # fmt: skip
 
 
 def on_workers(one_job, tmp_path, n_workers=2, **options):
@@ -205,7 +157,8 @@ def noting(folder):
         draws = draw_by_trial(one_job, workers, device)
 
         def draw(step, batch):
-            text = " ".join(map(str, batch.n_bins_B.tolist()))
+            inside = batch.mask_BT is None or bool(batch.mask_BT.any())
+            text = " ".join(map(str, batch.n_bins_B.tolist() if inside else []))
             (Path(folder) / f"{step}-{workers.rank}").write_text(text)
             return draws(step, batch)
 
@@ -215,52 +168,62 @@ def noting(folder):
 
 
 @pytest.mark.slow
-def test_a_streamed_epoch_trains_on_every_trial(tmp_path):
-    """Twelve trials over two workers, two each a step: three steps an epoch."""
-    lengths = LENGTHS[:12]
-    data = dataset(tmp_path / "data", lengths)
+@pytest.mark.parametrize("n_workers", [2, 3])
+def test_a_streamed_epoch_trains_on_every_trial(tmp_path, n_workers):
+    """Thirteen trials in batches of four: each worker has every second, or third, of a batch; the last has one trial."""
+    data = dataset(tmp_path / "data")
     streamed = training_job("diffusion", data, tmp_path / "streamed", epochs=3)
     (tmp_path / "seen").mkdir()
     rows = []
     on_workers(
-        streamed, tmp_path, resident=False, draw=noting(str(tmp_path / "seen")), on_row=rows.append
-    )
-    assert [row["step"] for row in rows] == [3, 6, 9]
+        streamed, tmp_path, n_workers, resident=False, draw=noting(str(tmp_path / "seen")), on_row=rows.append
+    )  # fmt: skip
+    assert [row["step"] for row in rows] == [4, 8, 12]
     orders = []
     for epoch in range(3):
-        seen = {
-            (step, rank): (tmp_path / "seen" / f"{step}-{rank}").read_text().split()
-            for step in range(3 * epoch, 3 * epoch + 3)
-            for rank in range(2)
-        }
-        assert {len(trials) for trials in seen.values()} == {2}
-        assert Counter(int(n) for trials in seen.values() for n in trials) == Counter(lengths)
-        orders.append(tuple(tuple(trials) for trials in seen.values()))
-    assert len(set(orders)) > 1
-    assert len(list((tmp_path / "seen").iterdir())) == 18
+        seen = [
+            (tmp_path / "seen" / f"{step}-{rank}").read_text().split()
+            for step in range(STEPS_PER_EPOCH * epoch, STEPS_PER_EPOCH * (epoch + 1))
+            for rank in range(n_workers)
+        ]
+        full = [len(range(rank, 4, n_workers)) for rank in range(n_workers)]
+        assert [len(trials) for trials in seen] == full * 3 + [1] + [0] * (n_workers - 1)
+        assert Counter(int(n) for trials in seen for n in trials) == Counter(LENGTHS)
+        orders.append(tuple(map(tuple, seen)))
+    assert len(set(orders)) == 3
+    assert len(list((tmp_path / "seen").iterdir())) == 3 * STEPS_PER_EPOCH * n_workers
 
 
-def test_streamed_trials_are_prepared_as_resident_ones_are(tmp_path):
-    one_job = training_job("diffusion", dataset(tmp_path / "data"), tmp_path / "out")
-    clipped = override(one_job.experiment, {"diffusion.latent_clip": 1.0})
-    one_job = dataclasses.replace(one_job, experiment=clipped)
-    train, val = (load_trialset(one_job.data_uri, s, one_job.columns) for s in ("train", "val"))
-    resident = one_job.resident(train.subset([]), val, Workers())
-    stream = read_dataset(one_job.data_uri, "train", one_job.columns)
-    streamed = StreamedData(one_job, stream, read_card(one_job.data_uri), resident)
-    assert streamed.steps_per_epoch == STEPS_PER_EPOCH
-    expected = {len(z): z for z in one_job.prepare(train).latents_list()}
-    assert max(np.abs(z).max() for z in expected.values()) == 1
-    seen = []
-    for batch in streamed.train_batches(0):
-        for z, n in zip(batch.latents_BTD.numpy(), batch.n_bins_B.tolist(), strict=True):
-            np.testing.assert_array_equal(z[:n], expected[n])
-            np.testing.assert_array_equal(z[n:], 0)
-            seen.append(n)
-    assert sorted(seen) == sorted(LENGTHS)
-    (batch,) = streamed.validation_batches()
-    (wanted,) = one_job.resident(train, val, Workers()).validation_batches()
-    torch.testing.assert_close(batch.latents_BTD, wanted.latents_BTD, rtol=0, atol=0)
+@pytest.mark.slow
+def test_a_streamed_training_is_the_same_on_a_worker_and_here(tmp_path):
+    """Through Ray Data on the worker, by a thread in this process."""
+    data = dataset(tmp_path / "data")
+    there = training_job("autoencoder", data, tmp_path / "there")
+    here = training_job("autoencoder", data, tmp_path / "here")
+    on_workers(there, tmp_path, 1, resident=False, draw=draw_by_trial)
+    draws = draw_by_trial(here, Workers(), "cpu")
+    job.run(here, here.streamed(Workers(), through_ray=False), torch.device("cpu"), draw=draws)
+    expected, got = last_state(here), last_state(there)
+    assert got["step"] == 5 * STEPS_PER_EPOCH
+    for name, tensor in expected["model"].items():
+        torch.testing.assert_close(got["model"][name], tensor, rtol=1e-4, atol=1e-6, msg=name)
+    for row, other in zip(got["history"], expected["history"], strict=True):
+        assert row["val_loss"] == pytest.approx(other["val_loss"], rel=1e-5)
+
+
+def test_trials_of_workers_fit_or_do_not(tmp_path):
+    """The store of the tests' Ray has 200 MB; three in ten of them are for trials."""
+    one_job = training_job("autoencoder", dataset(tmp_path / "data"), tmp_path / "out")
+    assert residence_on_workers(one_job, Hardware(2)).resident
+    assert not residence_on_workers(one_job, Hardware(2, data="streamed")).resident
+    large = dataclasses.replace(one_job)
+    large.__dict__["resident_bytes"] = 70_000_000
+    where = residence_on_workers(large, Hardware(2))
+    assert not where.resident
+    assert "70.0 MB of 60.0 MB that trials may take of a node's object store; 280.0 MB of" in str(
+        where
+    )
+    assert residence_on_workers(large, Hardware(2, data="resident")).resident
 
 
 def test_cpus_left_for_ray_data(monkeypatch):
@@ -268,4 +231,5 @@ def test_cpus_left_for_ray_data(monkeypatch):
         monkeypatch.setattr(
             distributed.ray, "cluster_resources", lambda cpus=cpus: {"CPU": float(cpus)}
         )
-        assert distributed._cpus_per_worker(workers) == expected
+        assert distributed._cpus_per_worker(Hardware(workers)) == expected
+        assert distributed._cpus_per_worker(Hardware(workers, cpus_per_worker=3)) == 3
