@@ -116,7 +116,7 @@ class _Session:
     """Spike counts of a session in blocks of equally many successive trials, at most `N_BLOCKS`."""
 
     def __init__(self, n_units: int) -> None:
-        self._spikes_KN = np.zeros((N_BLOCKS, n_units), np.int64)
+        self._spikes_KN = np.zeros((N_BLOCKS, n_units), np.uint32)
         self._n_bins_K = np.zeros(N_BLOCKS, np.int64)
         self._n_trials = 0
         self._block_trials = 1
@@ -128,7 +128,7 @@ class _Session:
                 blocks[N_BLOCKS // 2 :] = 0
             self._block_trials *= 2
         block = self._n_trials // self._block_trials
-        self._spikes_KN[block] += spikes_N
+        self._spikes_KN[block] += spikes_N.astype(np.uint32)
         self._n_bins_K[block] += n_bins
         self._n_trials += 1
 

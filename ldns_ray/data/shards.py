@@ -10,7 +10,6 @@ whatever the order on disk. Ray is imported only inside the functions that need 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,19 +24,12 @@ from ldns_ray import storage
 from ldns_ray.data.batches import TrialSet, trials_of
 from ldns_ray.data.card import CARD_FILE, Card, check_split, find_card, read_card
 from ldns_ray.data.card_checks import REWRITE
-from ldns_ray.data.facts import Facts
+from ldns_ray.data.card_writer import CardWriter
 from ldns_ray.data.publishing import check_same, find_present, is_whole, publish
-from ldns_ray.data.schema import (
-    SCHEMA_VERSION,
-    SPLITS,
-    Trial,
-    TrialChecker,
-    check_bin_width,
-    check_text,
-)
+from ldns_ray.data.schema import Trial
 from ldns_ray.data.shard_writer import SHARD_BYTES, ShardWriter
 from ldns_ray.data.tables import check_table, column_names, trialset_from_tables
-from ldns_ray.data.verification import check_sizes, verify_dataset
+from ldns_ray.data.verification import THREADS, check_sizes, verify_dataset
 from ldns_ray.storage import Uri
 
 if TYPE_CHECKING:
@@ -57,7 +49,7 @@ __all__ = [
 PARQUET = pds.ParquetFileFormat(
     default_fragment_scan_options=pds.ParquetFragmentScanOptions(page_checksum_verification=True)
 )
-THREADS = 8
+"""Notices a changed page, without the checksum of the whole file."""
 
 
 def write_dataset(
@@ -85,13 +77,13 @@ def write_dataset(
     or the new one is there, whole; what an interrupted write left behind is removed by the next.
     Raises ValueError where a trial is invalid or does not fit those before it.
     """
-    bin_width_s = check_bin_width(bin_width_s)
     if shard_bytes < 1:
         raise ValueError(f"shard_bytes must be at least 1, got {shard_bytes}.")
-    texts = {"name": name, "source": source, "citation": citation, "licence": licence}
-    for field, text in texts.items():
-        check_text(text, field)
-    free = _as_json(provenance or {})
+    cards = CardWriter(
+        bin_width_s=bin_width_s, unit_names=unit_names, covariate_units=covariate_units,
+        condition_units=condition_units, provenance=provenance,
+        texts={"name": name, "source": source, "citation": citation, "licence": licence},
+    )  # fmt: skip
     with storage.reaching(uri):
         filesystem, folder = storage.filesystem_of(uri)
         present = find_present(uri, overwrite)
@@ -100,22 +92,13 @@ def write_dataset(
         if overwrite or present is None or not is_whole(uri, present):
             filesystem.create_dir(folder, recursive=True)
             writer = ShardWriter(filesystem, folder, shard_bytes)
-    checker, facts = TrialChecker(), Facts()
     try:
-        names: list[str] = []
-        units: dict[str, str] = {}
         for trial in trials:
-            checked = checker.check(trial)
-            if not names:
-                names = _names(checker, unit_names)
-                units = _units(checker, covariate_units, condition_units)
-            facts.add(checked)
+            checked = cards.add(trial)
             if writer is not None:
                 with storage.reaching(uri):
                     writer.add(checked)
-        if not len(checker):
-            raise ValueError(f"dataset {name!r} needs at least 1 trial, got none.")
-        fingerprint = checker.fingerprint(bin_width_s, names, units)
+        fingerprint = cards.fingerprint()
         if present is not None and not overwrite:
             check_same(uri, present, fingerprint)
             if writer is None:
@@ -123,25 +106,7 @@ def write_dataset(
         assert writer is not None
         with storage.reaching(uri):
             shards = writer.finish()
-        card = Card(
-            n_units=checker.n_units,
-            bin_width_s=bin_width_s,
-            covariates=_described("covariate", checker.covariate_sizes, units),
-            conditions=_described("condition", checker.condition_sizes, units),
-            n_latents=checker.n_latents,
-            has_rates=checker.has_rates,
-            splits={split: checker.splits[split] for split in SPLITS if split in checker.splits},
-            min_bins=checker.min_bins,
-            max_bins=checker.max_bins,
-            shards=shards,
-            schema_version=SCHEMA_VERSION,
-            fingerprint=fingerprint,
-            provenance=free,
-            unit_names=names,
-            warnings=facts.warnings(bin_width_s, names),
-            **texts,
-        )
-        return publish(uri, card, overwrite)
+        return publish(uri, cards.card(shards), overwrite)
     finally:
         if writer is not None:
             _discard_unnamed(uri, writer)
@@ -153,51 +118,6 @@ def _discard_unnamed(uri: Uri, writer: ShardWriter) -> None:
     with contextlib.suppress(OSError, ValueError):
         card = find_card(uri)
         writer.discard(keep={shard["file"] for shard in card.shards} if card else set())
-
-
-def _names(checker: TrialChecker, unit_names: Sequence[str] | None) -> list[str]:
-    names = list(unit_names) if unit_names is not None else []
-    names = names or [f"unit{i:03d}" for i in range(checker.n_units)]
-    if len(names) != checker.n_units:
-        raise ValueError(f"unit_names must name {checker.n_units} units, got {len(names)}.")
-    return [check_text(name, f"unit_names[{i}]") for i, name in enumerate(names)]
-
-
-def _units(
-    checker: TrialChecker,
-    covariate_units: Mapping[str, str] | None,
-    condition_units: Mapping[str, str] | None,
-) -> dict[str, str]:
-    """The physical unit of every "covariate:NAME" and "condition:NAME"; "" where none is given."""
-    units: dict[str, str] = {}
-    for kind, sizes, given in (
-        ("covariate", checker.covariate_sizes, covariate_units or {}),
-        ("condition", checker.condition_sizes, condition_units or {}),
-    ):
-        unknown = sorted(set(given) - set(sizes))
-        if unknown:
-            there = ", ".join(sorted(sizes)) or "none"
-            raise ValueError(f"no {kind} {unknown[0]!r} to give a unit to; there are: {there}.")
-        for key in sizes:
-            units[f"{kind}:{key}"] = check_text(given.get(key, ""), f"unit of {kind} {key!r}")
-    return units
-
-
-def _described(
-    kind: str, sizes: Mapping[str, int], units: Mapping[str, str]
-) -> dict[str, dict[str, Any]]:
-    items = sorted(sizes.items())
-    return {key: {"size": size, "unit": units[f"{kind}:{key}"]} for key, size in items}
-
-
-def _as_json(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """As it will be read from the card. Raises ValueError for what JSON cannot hold."""
-    try:
-        return dict(json.loads(json.dumps(dict(provenance))))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(
-            f"provenance must be numbers, strings, lists and objects by name: {error}."
-        ) from None
 
 
 def _read_shard(

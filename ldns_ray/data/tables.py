@@ -137,33 +137,45 @@ def trialset_from_tables(tables: Iterable[pa.Table], card: Card, *, sort: bool =
         raise ValueError(f"dataset {card.name!r}: expected trials, got none.")
     names = filled[0].column_names
 
-    n_bins = np.concatenate([table["n_bins"].to_numpy() for table in filled]).astype(np.int64)
-
-    def rows(column: str, size: int) -> np.ndarray:
-        chunks = [c for table in filled for c in table[column].chunks]
-        # Views of the Arrow buffers; one chunk is not copied at all.
-        parts = [c.flatten().to_numpy(zero_copy_only=True) for c in chunks]
-        values = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        n_rows = len(n_bins) if column.startswith("condition:") else int(n_bins.sum())
-        return values.reshape(n_rows, size)
+    n_bins_S = np.concatenate([table["n_bins"].to_numpy() for table in filled]).astype(np.int64)
 
     def texts(column: str) -> list[str]:
         return [text for table in filled for text in table[column].to_pylist()]
 
+    trial_ids, sessions = texts("trial_id"), texts("session")
+    order = list(range(len(trial_ids)))
+    if sort:
+        order.sort(key=trial_ids.__getitem__)
+    in_order = order == list(range(len(order)))
+
+    def rows(column: str, size: int) -> np.ndarray:
+        chunks = [chunk for table in filled for chunk in table[column].chunks]
+        # Views of the Arrow buffers; one chunk that is in order is not copied at all, all else once.
+        parts = [chunk.flatten().to_numpy(zero_copy_only=True) for chunk in chunks]
+        per_bin = not column.startswith("condition:")
+        if not in_order:
+            trials: list[np.ndarray] = []
+            sizes_S = n_bins_S * size if per_bin else np.full(len(order), size)
+            for chunk, part in zip(chunks, parts, strict=True):
+                ends = np.cumsum(sizes_S[len(trials) : len(trials) + len(chunk)])
+                trials += np.split(part, ends[:-1])
+            parts = [trials[i] for i in order]
+        values = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return values.reshape(n_bins_S.sum() if per_bin else len(order), size)
+
     covariates = {k: v["size"] for k, v in card.covariates.items() if f"covariate:{k}" in names}
     conditions = {k: v["size"] for k, v in card.conditions.items() if f"condition:{k}" in names}
-    trials = TrialSet(
-        n_bins_S=n_bins,
+    n_all = int(n_bins_S.sum())
+    return TrialSet(
+        n_bins_S=n_bins_S[order],
         spikes=rows("spikes", card.n_units)
         if "spikes" in names
-        else np.zeros((n_bins.sum(), 0), np.uint8),
+        else np.zeros((n_all, 0), np.uint8),
         covariates={k: rows(f"covariate:{k}", size) for k, size in covariates.items()},
         conditions={k: rows(f"condition:{k}", size) for k, size in conditions.items()},
         latents=rows("latents", card.n_latents) if "latents" in names else None,
         rates=rows("rates", card.n_units) if "rates" in names else None,
-        trial_ids=texts("trial_id"),
-        sessions=texts("session"),
+        trial_ids=[trial_ids[i] for i in order],
+        sessions=[sessions[i] for i in order],
         bin_width_s=card.bin_width_s,
     )
-    order = sorted(range(len(trials)), key=trials.trial_ids.__getitem__)
-    return trials if not sort or order == list(range(len(trials))) else trials.subset(order)

@@ -114,6 +114,7 @@ shards.write_dataset(
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["local", "s3"])
 def test_a_killed_writer_harms_nothing_and_the_next_cleans_up(
     place: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
