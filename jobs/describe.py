@@ -1,28 +1,45 @@
-"""Say what a dataset holds: its card, its splits and sessions, firing rates, silent units."""
+"""Say what a dataset holds: its card, splits, sessions, rates, covariates and conditions; and draw it."""
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ldns_ray.cli import job_parser, run
-from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.card import Card
-from ldns_ray.data.shards import load_trialset, read_card, verify_dataset
+from ldns_ray.data.description import Description, describe, values_in_order
+from ldns_ray.data.passes import iter_trialsets
+from ldns_ray.data.shards import check_split, read_card, verify_dataset
+from ldns_ray.evaluation import plots, plots_dataset
+from ldns_ray.evaluation.comparison import format_table
 
-MAX_SESSIONS = 20
+MAX_ROWS = 20
+"""Sessions, and channels of covariates, that are listed."""
+MAX_UNITS = 12
+"""Silent units that are named."""
+NAME_WIDTH = 44
+"""Characters of a name in a table."""
+LABEL, LINE = 13, 100
+"""Width of what stands in front of a text, and of the whole line."""
 
 
 def parser() -> argparse.ArgumentParser:
     top = job_parser(__doc__)
     top.add_argument("dataset", help="folder or URI of a dataset, as written by jobs/ingest.py")
-    top.add_argument("--split", help="rates and picture of this split only (default: all trials)")
-    top.add_argument("--plot", metavar="FILE.png", help="draw raster, rates and population counts")
+    top.add_argument("--split", help="sums and picture of this split only (default: all trials)")
+    picture = top.add_mutually_exclusive_group()
+    picture.add_argument(
+        "--plot", metavar="FILE.png", help="the picture (default: dataset-NAME.png in this folder)"
+    )
+    picture.add_argument("--no-plot", action="store_true", help="draw no picture")
     top.add_argument("--trial", help="trial_id of the raster (default: the first)")
     top.add_argument("--verify", action="store_true", help="compare every file with its checksum")
     return top
@@ -30,38 +47,51 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     args = parser().parse_args(argv)
+    picture = args.plot and Path(args.plot)
+    if picture and picture.suffix.lower() != ".png":
+        raise ValueError(f"--plot must be a .png file, got {args.plot}.")
     card = verify_dataset(args.dataset) if args.verify else read_card(args.dataset)
+    check_split(card, args.split)
     print_card(card)
-    trials = load_trialset(args.dataset, args.split, columns=[])
-    print_sessions(trials, card)
-    print_units(trials, card)
+    columns = [f"covariate:{name}" for name in card.covariates]
+    columns += [f"condition:{name}" for name in card.conditions]
+    description = describe(iter_trialsets(args.dataset, args.split, columns), args.trial)
+    print_sessions(description)
+    print_units(description, card)
+    print_covariates(description, card)
+    print_conditions(description, card)
     if args.verify:
         print(f"\nAll {len(card.shards)} files match their checksums.")
-    if args.plot:
-        trial = _trial_index(trials, args.trial)
-        plot(trials, card, trial, args.plot)
-        print(f"\nPicture: {args.plot}")
-    else:
+    if args.no_plot:
         print(f"\nDataset: {args.dataset}")
+        return 0
+    picture = picture or Path(default_picture(card, args.split))
+    units = {name: covariate["unit"] for name, covariate in card.covariates.items()}
+    figure = plots_dataset.dataset(description, name=card.name, units=units)
+    plots.save_figures({picture.stem: figure}, picture.parent)
+    print(f"\nPicture: {picture}")
     return 0
 
 
-def print_card(card: Card) -> None:
-    def described(items: dict[str, dict[str, object]]) -> str:
-        texts = [
-            f"{name} ({x['size']}{', ' * bool(x['unit'])}{x['unit']})" for name, x in items.items()
-        ]
-        return ", ".join(texts) or "none"
+def default_picture(card: Card, split: str | None) -> str:
+    """A name in the working directory that tells the dataset and the split."""
+    words = ["dataset", card.name, *([split] if split else [])]
+    return "-".join(re.sub(r"[^\w.]+", "-", word).strip("-.") for word in words) + ".png"
 
+
+# -- Text
+
+
+def print_card(card: Card) -> None:
     n_bytes = sum(shard["n_bytes"] for shard in card.shards)
+    seconds = spread(card.min_bins * card.bin_width_s, card.max_bins * card.bin_width_s)
     rows = {
         "name": card.name,
         "units": card.n_units,
         "bin": f"{1000 * card.bin_width_s:g} ms",
-        "trials": f"{card.n_trials} of {card.min_bins}-{card.max_bins} bins "
-        f"({card.min_bins * card.bin_width_s:g}-{card.max_bins * card.bin_width_s:g} s)",
-        "covariates": described(card.covariates),
-        "conditions": described(card.conditions),
+        "trials": f"{card.n_trials} of {spread(card.min_bins, card.max_bins)} bins ({seconds} s)",
+        "covariates": sized(card.covariates),
+        "conditions": sized(card.conditions),
         "true latents": card.n_latents or "none",
         "true rates": "yes" if card.has_rates else "no",
         "source": card.source or "not given",
@@ -71,83 +101,105 @@ def print_card(card: Card) -> None:
         "fingerprint": card.fingerprint,
     }
     for name, value in rows.items():
-        print(f"{name:13}{value}")
-    print(f"\n{'split':13}{'trials':>9}{'bins':>11}{'seconds':>11}")
+        print_text(name, value)
+    for sentence in card.warnings:
+        print_text("warning", sentence)
+    table = [["split", "trials", "bins", "seconds"]]
     for split, counts in card.splits.items():
-        seconds = counts["n_bins"] * card.bin_width_s
-        print(f"{split:13}{counts['n_trials']:>9}{counts['n_bins']:>11}{seconds:>11.1f}")
+        n_bins = counts["n_bins"]
+        table.append([split, str(counts["n_trials"]), str(n_bins), f"{n_bins * card.bin_width_s:.1f}"])  # fmt: skip
+    print_table(table)
 
 
-def print_sessions(trials: TrialSet, card: Card) -> None:
-    sessions = np.array(trials.sessions)
-    names = sorted(set(trials.sessions))
-    spikes_S = np.add.reduceat(trials.spikes.sum(axis=1, dtype=np.int64), trials.starts_S)
-    print(f"\n{'session':13}{'trials':>9}{'bins':>11}{'Hz per unit':>13}")
-    for name in names[:MAX_SESSIONS]:
-        mine = sessions == name
-        n_bins = int(trials.n_bins_S[mine].sum())
-        rate = spikes_S[mine].sum() / (n_bins * card.bin_width_s * card.n_units)
-        print(f"{name:13}{mine.sum():>9}{n_bins:>11}{rate:>13.2f}")
-    if len(names) > MAX_SESSIONS:
-        print(f"… and {len(names) - MAX_SESSIONS} more")
+def print_sessions(description: Description) -> None:
+    d = description
+    splits = list(dict.fromkeys(name for s in d.sessions.values() for name in s.n_trials))
+    splits = [name for name in ("train", "val", "test") if name in splits]
+    table = [["session", "trials", *splits, "bins per trial", "Hz per unit", "silent units"]]
+    for name, session in list(d.sessions.items())[:MAX_ROWS]:
+        rate = session.spikes_N.mean() / (session.n_bins * d.bin_width_s)
+        table.append([
+            cut(name), str(session.n_trials.total()), *(str(session.n_trials[split]) for split in splits),
+            spread(session.min_bins, session.max_bins), f"{rate:.2f}", str(int((session.spikes_N == 0).sum())),
+        ])  # fmt: skip
+    print_table(table, n_more=len(d.sessions) - MAX_ROWS)
 
 
-def print_units(trials: TrialSet, card: Card) -> None:
-    rate_N = unit_rates(trials)
-    quartiles = np.percentile(rate_N, [0, 25, 50, 75, 100])
-    print("\nrate per unit (Hz): least {:.2f}, quartiles {:.2f} {:.2f} {:.2f}, most {:.2f}".format(
-        *quartiles))  # fmt: skip
-    print(f"spikes per bin: {trials.spikes.mean():.4f}, at most {trials.spikes.max()}; "
-          f"{100 * (trials.spikes == 0).mean():.1f} % of the entries are 0")  # fmt: skip
-    silent = [card.unit_names[i] for i in np.flatnonzero(rate_N == 0)]
-    print(f"silent units: {', '.join(silent) or 'none'}")
+def print_units(description: Description, card: Card) -> None:
+    d = description
+    quartiles = np.percentile(d.rates_N, [0, 25, 50, 75, 100])
+    print(f"\nrate per unit (Hz): {d.rates_N.mean():.2f} on average, least {quartiles[0]:.2f}, "
+          "quartiles {:.2f} {:.2f} {:.2f}, most {:.2f}".format(*quartiles[1:]))  # fmt: skip
+    print(f"spikes per bin and unit: {d.mean_count:.4f}, at most {d.max_count}; "
+          f"{100 * d.zero_share:.1f} % of the entries are 0")  # fmt: skip
+    silent = [card.unit_names[i] for i in np.flatnonzero(d.rates_N == 0)]
+    named = ", ".join(cut(name) for name in silent[:MAX_UNITS])
+    more = f" and {len(silent) - MAX_UNITS} more" if len(silent) > MAX_UNITS else ""
+    print_text("silent units:", f"{len(silent)} ({named}{more})" if silent else "none", LABEL + 1)
 
 
-def unit_rates(trials: TrialSet) -> np.ndarray:
-    """(N,) mean rate of each unit in Hz."""
-    return trials.spikes.mean(axis=0) / trials.bin_width_s
+def print_covariates(description: Description, card: Card) -> None:
+    if not description.covariates:
+        return
+    rows = []
+    for name, extent in sorted(description.covariates.items()):
+        unit = card.covariates[name]["unit"] or "-"
+        for channel, (least, most) in enumerate(zip(extent.least_d, extent.most_d, strict=True), 1):
+            rows.append([cut(name), str(channel), cut(unit), f"{least:.4g}", f"{most:.4g}"])
+    table = [["covariate", "channel", "unit", "least", "most"], *rows[:MAX_ROWS]]
+    print_table(table, n_more=len(rows) - MAX_ROWS)
 
 
-def _trial_index(trials: TrialSet, trial_id: str | None) -> int:
-    if trial_id is None:
-        return 0
-    if trial_id not in trials.trial_ids:
-        some = ", ".join(trials.trial_ids[:5])
-        raise ValueError(f"no trial {trial_id!r} among {len(trials)}; the first are: {some}.")
-    return trials.trial_ids.index(trial_id)
+def print_conditions(description: Description, card: Card) -> None:
+    width = max([LABEL, *(len(cut(name)) + 1 for name in description.conditions)])
+    if description.conditions:
+        print()
+    for name, values in sorted(description.conditions.items()):
+        unit = card.conditions[name]["unit"]
+        counts = values_in_order(values)
+        if counts:
+            # Spaces that do not break, so that a value and its trials stay together.
+            each = ", ".join(f"{value}\u00a0({n})" for value, n in counts.items())
+            text = f"{len(counts)} value{'s' * (len(counts) > 1)} (trials): {each}"
+        elif values.is_direction:
+            text = "many directions"
+        else:
+            extents = list(zip(values.least_d, values.most_d, strict=True))[:MAX_ROWS]
+            text = "many values: " + ", ".join(f"{a:.4g} to {b:.4g}" for a, b in extents)
+        print_text(cut(name), f"{text}{f', in {unit}' if unit else ''}", width)
 
 
-def plot(trials: TrialSet, card: Card, trial: int, path: str) -> None:
-    """Raster of one trial, histogram of unit rates, distribution of population counts per bin."""
-    import matplotlib
+def print_text(label: str, text: object, width: int = LABEL) -> None:
+    """A label and a text beside it, in lines of at most `LINE` characters."""
+    lines = textwrap.fill(
+        str(text), LINE, initial_indent=f"{label:{width - 1}} ", subsequent_indent=" " * width,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    print(lines.replace("\u00a0", " "))
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
 
-    counts_TN = trials.spikes_list()[trial]
-    figure, axes = plt.subplots(1, 3, figsize=(14, 4), width_ratios=(2, 1, 1), layout="constrained")
-    end = len(counts_TN) * card.bin_width_s
-    image = axes[0].imshow(
-        counts_TN.T,
-        aspect="auto",
-        cmap="Greys",
-        interpolation="nearest",
-        origin="lower",
-        extent=(0, end, -0.5, card.n_units - 0.5),
-        vmax=max(1, int(counts_TN.max())),
-    )
-    figure.colorbar(image, ax=axes[0], label="spikes per bin")
-    axes[0].set(title=f"trial {trials.trial_ids[trial]}", xlabel="time (s)", ylabel="unit")
-    axes[1].hist(unit_rates(trials), bins=30, color="0.3")
-    axes[1].set(title=f"{card.n_units} units", xlabel="mean rate (Hz)", ylabel="units")
-    population = np.bincount(trials.spikes.sum(axis=1, dtype=np.int64))
-    axes[2].bar(np.arange(len(population)), population / population.sum(), width=1, color="0.3")
-    axes[2].set(
-        title=f"{len(trials)} trials", xlabel="population spikes per bin", ylabel="share of bins"
-    )
-    figure.suptitle(f"{card.name}: {card.n_units} units, {1000 * card.bin_width_s:g} ms bins")
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+def print_table(table: list[list[str]], n_more: int = 0) -> None:
+    print(f"\n{format_table(table)}")
+    if n_more > 0:
+        print(f"… and {n_more} more")
+
+
+def sized(items: dict[str, dict[str, Any]]) -> str:
+    """`vel (2, m/s), target (1)`, or none."""
+    return ", ".join(
+        f"{name} ({x['size']}{', ' * bool(x['unit'])}{x['unit']})" for name, x in items.items()
+    ) or "none"  # fmt: skip
+
+
+def spread(least: float, most: float) -> str:
+    """`20-30`, or one number where they are the same."""
+    return f"{least:g}" if least == most else f"{least:g}-{most:g}"
+
+
+def cut(name: str) -> str:
+    """The name, without its middle where it is long: beginnings are often the same, ends never."""
+    half = (NAME_WIDTH - 1) // 2
+    return name if len(name) <= NAME_WIDTH else f"{name[:half]}…{name[-half:]}"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import inspect
 import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +17,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ldns_ray.checks import check_seed
 from ldns_ray.cli import add_output, add_seed, job_parser, run
 from ldns_ray.data import shards, simulate
-from ldns_ray.data.ingest import AngleSpec, ArraySpec, npz_trials
+from ldns_ray.data.card import Card
+from ldns_ray.data.formats import nwb
+from ldns_ray.data.formats.arrays import ArrayReader
+from ldns_ray.data.formats.nlb import NlbReader
+from ldns_ray.data.formats.nwb import NwbReader
+from ldns_ray.data.formats.specs import AngleSpec, ArraySpec
+from ldns_ray.data.formats.speech import SpeechReader
+from ldns_ray.data.ingest import ingest
+from ldns_ray.data.progress import Progress
+from ldns_ray.data.recordings import Reader
+from ldns_ray.data.sources import expand
 
 EXAMPLES = """examples:
-  128 simulated units driven by a Lorenz system, with true rates and latents:
-    python jobs/ingest.py simulate lorenz --out data/lorenz
-
   aligned trials, spikes_1ms of shape (trials, units, ms), summed to 5 ms bins; the target (0-7,
   45 degrees apart) is kept as an angle and shared out evenly over train, val and test:
     python jobs/ingest.py npz reach.npz --out data/reach --spikes spikes_1ms \\
@@ -27,63 +39,238 @@ EXAMPLES = """examples:
     python jobs/ingest.py npz m1.npz --out data/m1 --spikes counts --spikes-axes time,unit \\
         --sample-ms 50 --bin-ms 50 --trial-start trial_start --trial-len trial_len \\
         --covariate vel=vel:cm/s
+
+  spike times of an NWB file, 700 ms around movement onset, with hand velocity 80 ms later:
+    python jobs/ingest.py nwb session.nwb --out data/maze --bin-ms 5 --align move_onset_time \\
+        --window-ms -250 450 --covariate velocity=behavior/hand_vel:m/s@80 --angle 'angle=velocity[50]'
+
+  a folder of sessions, read in parallel:
+    python jobs/ingest.py speech-mat competitionData --out data/speech
+
+  128 simulated units driven by a Lorenz system, with true rates and latents:
+    python jobs/ingest.py simulate lorenz --out data/lorenz
 """
+
+LINE_SECONDS = 10.0
+"""Least time between two lines of progress where nobody watches."""
+
+
+# ---------------------------------------------------------------------------------------------
+# The formats: their options are the fields of their readers.
+
+
+def add_npz(add: Callable[..., Any]) -> None:
+    add("--bin-ms", type=float, required=True, help="width of the dataset's bins in ms")
+    add("--sample-ms", type=float, help="width of the file's bins in ms (default: 1)")
+    add("--spikes", help="array of spike counts (default: spikes)")
+    add("--spikes-axes", dest="axes", help="order of its axes, from trial, unit, time; time,unit for "
+        "one long recording (default: trial,unit,time)")  # fmt: skip
+    add("--trial-start", help="long recording: array of each trial's first sample")
+    add("--trial-len", help="long recording: array of each trial's number of samples")
+    add("--trial-stop", help="long recording: array of the sample after each trial's last")
+    add("--times-in", choices=("samples", "ms", "s"), help="unit of those three (default: samples)")
+    add("--window-bins", type=int, help="long recording: cut into windows of so many bins instead")
+    _repeated(add, "--covariate", "NAME=ARRAY:UNIT", "varies in time, such as vel=hand_vel:m/s")
+    _repeated(add, "--condition", "NAME=ARRAY:UNIT", "a number or vector per trial")
+    _repeated(add, "--angle", "NAME=ARRAY*DEGREES", "an angle per trial, kept as (cos, sin): "
+        "angle=direction_deg, angle=target*45 or, where one array indexes another, "
+        "angle=target_deg[target]")  # fmt: skip
+    add("--split", help="array of train, val or test per trial, instead of a random split")
+    add("--trial-id", help="array of trial names or numbers (default: 0, 1, …)")
+    add(
+        "--session",
+        help="array of session names, or one name (default: the array session, or the file's name)",
+    )
+    add("--unit-names", help="array of the units' names")
+
+
+def make_npz(args: argparse.Namespace) -> Reader:
+    own = _given(args, ArrayReader)
+    if "axes" in own:
+        own["axes"] = tuple(own["axes"].split(","))
+    if args.window_bins is not None:
+        own["window_samples"] = round(args.window_bins * args.bin_ms / (args.sample_ms or 1.0))
+    return ArrayReader(**_parsed(own, ArraySpec.parse, ArraySpec.parse, AngleSpec.parse))
+
+
+def add_nwb(add: Callable[..., Any]) -> None:
+    add("--preset", choices=("mc_maze",), help="mc_maze: DANDI 000128 as in the LDNS paper; other "
+        "options change it")  # fmt: skip
+    add("--bin-ms", type=float, help="width of the bins in ms")
+    add("--align", help="column of the trials table with the times that trials are aligned to")
+    add("--window-ms", type=float, nargs=2, metavar=("FROM", "TO"), help="trial around that time, "
+        "such as -250 450 (default: from start_time to stop_time)")  # fmt: skip
+    add(
+        "--window-s",
+        type=float,
+        help="no trials: cut the recording into windows of so many seconds",
+    )
+    add("--snap", action="store_true", default=None,
+        help="let trials start at multiples of the bin width, as nlb_tools does")  # fmt: skip
+    _repeated(add, "--covariate", "NAME=SERIES:UNIT@LAG_MS", "a time series, such as "
+        "velocity=behavior/hand_vel:m/s@80; converted to the unit, taken the lag later than the spikes")  # fmt: skip
+    _repeated(add, "--condition", "NAME=COLUMN:UNIT", "a numeric column of the trials table")
+    _repeated(add, "--angle", "NAME=COVARIATE[BIN]", "kept as (cos, sin): the direction of a covariate "
+        "in one bin, or NAME=COLUMN:deg or :rad")  # fmt: skip
+    add("--split", help="column of train, val, test or none, instead of a random split")
+    add("--split-rule", choices=("own", "ldns"), help="ldns: the first half of the validation trials "
+        "joins train, the rest is shared out between val and test")  # fmt: skip
+    add("--unit-filter", metavar="COLUMN=VALUE", help="take these units only, such as quality=good")
+
+
+def make_nwb(args: argparse.Namespace) -> Reader:
+    from ldns_ray.data.formats import nwb_specs as specs
+
+    own = _given(args, NwbReader)
+    own = _parsed(own, specs.SeriesSpec.parse, specs.ColumnSpec.parse, specs.AngleSpec.parse)
+    if "window_ms" in own:
+        own["window_ms"] = tuple(own["window_ms"])
+    if args.preset == "mc_maze":
+        return dataclasses.replace(nwb.mc_maze(own.get("bin_ms", 5.0)), **own)
+    if "bin_ms" not in own:
+        raise ValueError("nwb needs --bin-ms, the width of the bins in ms, or --preset.")
+    return NwbReader(**own)
+
+
+def add_nlb(add: Callable[..., Any]) -> None:
+    add(
+        "--bin-ms",
+        type=float,
+        required=True,
+        help="width of the file's bins in ms, which it does not say (5)",
+    )
+    add("--behavior", metavar="NAME", help="keep the behaviour as this covariate")
+    add("--behavior-unit", help="its physical unit, such as mm/s")
+    add(
+        "--forward", action="store_true", default=None, help="append the bins of forward prediction"
+    )
+    add(
+        "--evaluation",
+        choices=("test", "val", "val+test", "skip"),
+        help="splits of the eval_ trials (default: test)",
+    )
+
+
+def make_nlb(args: argparse.Namespace) -> Reader:
+    return NlbReader(**_given(args, NlbReader))
+
+
+def add_speech(add: Callable[..., Any]) -> None:
+    add("--bin-ms", type=float, help="width of the file's bins in ms (default: 20)")
+    add("--array", help="cell array of threshold crossings (default: tx1)")
+    add("--n-channels", type=int, help="channels to keep, from the first (default: 128)")
+    add("--max-bins", type=int, help="drop longer trials (default: 512; 0 keeps all)")
+
+
+def make_speech(args: argparse.Namespace) -> Reader:
+    own = _given(args, SpeechReader)
+    if own.get("max_bins") == 0:
+        own["max_bins"] = None
+    return SpeechReader(**own)
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A file format.
+
+    suffixes: of its files in a folder. fractions: of the splits, unless given. folder_of: suffix of the files that
+    make a folder one recording.
+    """
+
+    about: str
+    add_options: Callable[[Callable[..., Any]], None]
+    make: Callable[[argparse.Namespace], Reader]
+    suffixes: tuple[str, ...]
+    fractions: tuple[float, float, float]
+    folder_of: str | None = None
+    aliases: tuple[str, ...] = ()
+
+
+FORMATS = {
+    "npz": Format("NumPy: .npz files, .npy files, or folders of .npy files", add_npz, make_npz,
+        (".npz",), (0.6, 0.2, 0.2), ".npy", ("npy",)),
+    "nwb": Format("NWB files: spike times, trials table, time series", add_nwb, make_nwb,
+        (".nwb",), (0.8, 0.05, 0.15)),
+    "nlb-h5": Format("tensors of the Neural Latents Benchmark (HDF5)", add_nlb, make_nlb,
+        (".h5", ".hdf5"), (0.64, 0.16, 0.2)),
+    "speech-mat": Format("speech BCI of Willett et al. 2023 (.mat)", add_speech, make_speech,
+        (".mat",), (0.8, 0.05, 0.15)),
+}  # fmt: skip
+
+
+def _repeated(add: Callable[..., Any], flag: str, metavar: str, text: str) -> None:
+    add(flag, dest=f"{flag[2:]}s", action="append", metavar=metavar, help=f"{text}; repeatable")
+
+
+def _given(args: argparse.Namespace, reader: type) -> dict[str, Any]:
+    """The reader's fields that the command line gives."""
+    names = [f.name for f in dataclasses.fields(reader)]
+    values = {name: getattr(args, name, None) for name in names}
+    if values.get("stratify") in ("auto", "none"):
+        del values["stratify"]
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _parsed(own: dict[str, Any], *parsers: Callable[[str], Any]) -> dict[str, Any]:
+    """The fields with covariates, conditions and angles made of their texts."""
+    for name, parse in zip(("covariates", "conditions", "angles"), parsers, strict=True):
+        if name in own:
+            own[name] = tuple(parse(text) for text in own[name])
+    return own
+
+
+# ---------------------------------------------------------------------------------------------
 
 
 def parser() -> argparse.ArgumentParser:
     top = job_parser(__doc__, EXAMPLES)
-    kinds = top.add_subparsers(dest="kind", required=True, metavar="{npz,simulate}")
-
-    npz = kinds.add_parser("npz", help="a NumPy .npz file of spike counts")
-    npz.add_argument("file", help="the .npz file")
-    _common(npz)
-    add = npz.add_argument
-    add("--spikes", default="spikes", help="array of spike counts (default: spikes)")
-    add(
-        "--spikes-axes",
-        default="trial,unit,time",
-        help="order of its axes, from trial, unit, time; time,unit for one long recording "
-        "(default: trial,unit,time)",
+    kinds = top.add_subparsers(
+        dest="kind", required=True, metavar=f"{{{','.join([*FORMATS, 'simulate'])}}}"
     )
-    add("--sample-ms", type=float, default=1.0, help="width of its bins in ms (default: 1)")
-    add("--bin-ms", type=float, required=True, help="width of the dataset's bins in ms")
-    add("--trial-start", help="long recording: array of each trial's first bin")
-    add("--trial-len", help="long recording: array of each trial's number of bins")
-    add("--window-bins", type=int, help="long recording: cut into windows of so many bins instead")
-    add("--covariate", action="append", default=[], metavar="NAME=ARRAY:UNIT",
-        help="covariate that varies in time, such as vel=hand_vel:m/s; repeatable")  # fmt: skip
-    add("--condition", action="append", default=[], metavar="NAME=ARRAY:UNIT",
-        help="number or vector per trial; repeatable")  # fmt: skip
-    add("--angle", action="append", default=[], metavar="NAME=ARRAY*DEGREES",
-        help="angle per trial, kept as (cos, sin): angle=direction_deg, angle=target*45 or, where "
-        "one array indexes another, angle=target_deg[target]; repeatable")  # fmt: skip
-    add("--stratify", help="per-trial array whose values are shared out evenly over the splits")
-    add("--split", help="per-trial array of train, val, test, instead of a random split")
-    add("--trial-id", help="array of trial names or numbers (default: 0, 1, …)")
-    add("--session", default="session", help="array of session names, or one name for all trials")
+    for kind, form in FORMATS.items():
+        sub = kinds.add_parser(kind, aliases=form.aliases, help=form.about)
+        sub.set_defaults(kind=kind)
+        sub.add_argument("files", nargs="+", metavar="FILE",
+            help=f"files, patterns, or folders of {' or '.join(form.suffixes)} files; local or URIs")  # fmt: skip
+        _common(sub, " ".join(f"{share:g}" for share in form.fractions))
+        form.add_options(sub.add_argument)
+        what = {"npz": "array", "nwb": "column of the trials table"}.get(kind)
+        if what:
+            sub.add_argument("--stratify", metavar="NAME", default="auto",
+                help=f"{what} whose values are shared out evenly over the splits; none: at random "
+                "(default: sessions and conditions that are labels)")  # fmt: skip
+        else:
+            sub.add_argument("--stratify", choices=("auto", "none"), default="auto",
+                help="share conditions and sessions out evenly over the splits, or not (default: auto)")  # fmt: skip
+        sub.add_argument("--in-process", action="store_true",
+            help="read one file after another, without Ray (default: for one file)")  # fmt: skip
 
     sim = kinds.add_parser("simulate", help="a simulated recording with known rates and latents")
-    sim.add_argument("system", choices=("lorenz", "speech"))
-    _common(sim)
-    sim.add_argument("--n-trials", type=int, help="(default: lorenz 5000, speech 9270)")
-    sim.add_argument("--n-units", type=int, help="(default: 128)")
-    sim.add_argument("--n-bins", type=int, help="lorenz: bins per trial (default: 256)")
+    sim.add_argument("system", choices=tuple(SIMULATORS))
+    _common(sim, "lorenz 0.7 0.1 0.2, speech 0.7 0.15 0.15, reach 0.8 0.05 0.15")
+    sim.add_argument("--n-trials", type=int, help="(default: lorenz 5000, speech 9270, reach 2295)")
+    sim.add_argument("--n-units", type=int, help="(default: 128, reach 182)")
+    sim.add_argument("--n-bins", type=int, help="lorenz, reach: bins per trial (default: 256, 140)")
     sim.add_argument("--min-bins", type=int, help="speech: shortest trial in bins (default: 100)")
     sim.add_argument("--max-bins", type=int, help="speech: longest trial in bins (default: 512)")
     sim.add_argument("--n-blocks", type=int, help="speech: blocks of slow drift (default: 20)")
-    sim.add_argument("--bin-ms", type=float, help="speech: bin width in ms (default: 20)")
-    sim.add_argument("--mean-rate", type=float, help="counts per bin (lorenz 0.3, speech 0.5)")
+    sim.add_argument("--n-targets", type=int, help="reach: targets on a circle (default: 8)")
+    sim.add_argument("--bin-ms", type=float, help="speech, reach: bin width in ms (default: 20, 5)")
+    sim.add_argument(
+        "--mean-rate",
+        type=float,
+        help="counts per bin (default: lorenz 0.3, speech 0.5, reach 0.04)",
+    )
     return top
 
 
-def _common(parser: argparse.ArgumentParser) -> None:
+def _common(parser: argparse.ArgumentParser, fractions: str) -> None:
     add = parser.add_argument
     add_output(parser, "folder or URI (s3://…) of the dataset to write")
     add("--name", help="name of the dataset (default: the last part of --out)")
     add_seed(parser, "of the split and the simulation", 42)
     add("--fractions", type=float, nargs=3, metavar=("TRAIN", "VAL", "TEST"),
-        help="shares of the splits (default: npz 0.6 0.2 0.2, lorenz 0.7 0.1 0.2, "
-        "speech 0.7 0.15 0.15)")  # fmt: skip
+        help=f"shares of the splits (default: {fractions})")  # fmt: skip
     add("--source", default="", help="where the recording comes from, for the card")
     add("--citation", default="", help="how to cite it, for the card")
     add("--licence", default="", help="its licence, for the card")
@@ -94,84 +281,119 @@ def main(argv: list[str]) -> int:
     args = parser().parse_args(argv)
     check_seed("--seed", args.seed)
     uri = args.out.rstrip("/")
-    covariate_units: dict[str, str] = {}
-    condition_units: dict[str, str] = {}
-    if args.kind == "npz":
-        covariates = [ArraySpec.parse(text) for text in args.covariate]
-        conditions = [ArraySpec.parse(text) for text in args.condition]
-        covariate_units = {spec.name: spec.unit for spec in covariates}
-        condition_units = {spec.name: spec.unit for spec in conditions}
-        per_bin = args.bin_ms / args.sample_ms if args.sample_ms > 0 else 0.0
-        trials = npz_trials(
-            args.file,
-            spikes=args.spikes,
-            axes=args.spikes_axes.split(","),
-            bin_ms=args.bin_ms,
-            sample_ms=args.sample_ms,
-            trial_start=args.trial_start,
-            trial_len=args.trial_len,
-            window_samples=args.window_bins and round(args.window_bins * per_bin),
-            covariates=covariates,
-            conditions=conditions,
-            angles=[AngleSpec.parse(text) for text in args.angle],
-            stratify=args.stratify,
-            fractions=args.fractions or (0.6, 0.2, 0.2),
-            seed=args.seed,
-            split=args.split,
-            trial_id=args.trial_id,
-            session=args.session,
-        )  # fmt: skip
-        bin_width_s = args.bin_ms / 1000
-        provenance: dict[str, Any] = {"file": Path(args.file).name, "options": _given(args)}
-        source = args.source or Path(args.file).name
-    else:
-        settings = _simulator_settings(args)
-        lorenz = args.system == "lorenz"
-        trials = simulate.lorenz(**settings) if lorenz else simulate.speech(**settings)
-        # The Lorenz system has no physical time: a bin counts as one second.
-        bin_width_s = 1.0 if lorenz else settings.get("bin_width_s", 0.02)
-        provenance = {"simulator": args.system, "settings": settings}
-        source = args.source or f"simulated ({args.system})"
-    card = shards.write_dataset(
-        trials,
+    common = {
+        "name": args.name or Path(uri.partition("?")[0]).name,
+        "citation": args.citation,
+        "licence": args.licence,
+        "shard_bytes": int(args.shard_mb * 2**20),
+        "overwrite": args.overwrite,
+    }
+    card = _simulate(args, uri, common) if args.kind == "simulate" else _ingest(args, uri, common)
+    report(card, uri)
+    return 0
+
+
+def _ingest(args: argparse.Namespace, uri: str, common: dict[str, Any]) -> Card:
+    form = FORMATS[args.kind]
+    files = expand(args.files, form.suffixes, form.folder_of)
+
+    def connect() -> None:
+        from ldns_ray.training.distributed import connect_ray
+
+        connect_ray()
+
+    return ingest(
+        files,
+        form.make(args),
         uri,
-        name=args.name or Path(uri).name,
-        bin_width_s=bin_width_s,
-        covariate_units=covariate_units,
-        condition_units=condition_units,
-        source=source,
-        citation=args.citation,
-        licence=args.licence,
-        provenance=provenance,
-        shard_bytes=int(args.shard_mb * 2**20),
-        overwrite=args.overwrite,
-    )
+        fractions=args.fractions or form.fractions,
+        seed=args.seed,
+        stratify="none" if args.stratify == "none" else "auto",
+        source=args.source or ", ".join(Path(file).name for file in files[:3]) + ", …" * (len(files) > 3),
+        parallel=False if args.in_process else None,
+        connect=connect,
+        on_progress=progress_line(),
+        **common,
+    )  # fmt: skip
+
+
+def progress_line() -> Callable[[Progress], None]:
+    """Shows progress on stderr: in one line that changes, or, where nobody watches, in a line now and then."""
+    watched, last = sys.stderr.isatty(), time.monotonic()
+
+    def show(progress: Progress) -> None:
+        nonlocal last
+        if watched:
+            end = "\n" if progress.trials == progress.of_trials else ""
+            sys.stderr.write(f"\r\033[K{progress}{end}")
+        elif time.monotonic() - last > LINE_SECONDS:
+            last = time.monotonic()
+            sys.stderr.write(f"{progress}\n")
+        sys.stderr.flush()
+
+    return show
+
+
+def report(card: Card, uri: str) -> None:
+    """What was written, and what was left out."""
     sizes = ", ".join(f"{split} {counts['n_trials']}" for split, counts in card.splits.items())
     bins = f"{card.min_bins}-{card.max_bins}" if card.min_bins < card.max_bins else card.max_bins
     print(f"{card.name}: {card.n_trials} trials ({sizes}), {card.n_units} units, {bins} bins of "
           f"{1000 * card.bin_width_s:g} ms, fingerprint {card.fingerprint}")  # fmt: skip
+    dropped: Counter[str] = Counter()
+    for file in card.provenance.get("ingest", {}).get("files", []):
+        dropped.update(file["dropped"])
+    if dropped:
+        parts = [f"{n} trial{'s' * (n > 1)} ({why})" for why, n in dropped.most_common()]
+        print(f"left out: {', '.join(parts)}")
+    for warning in card.warnings:
+        print(f"note: {warning}")
     print(f"Dataset: {uri}    Look at it with: python jobs/describe.py {uri}")
-    return 0
+
+
+# ---------------------------------------------------------------------------------------------
+
+SIMULATORS: dict[str, Callable[..., Any]] = {
+    "lorenz": simulate.lorenz,
+    "speech": simulate.speech,
+    "reach": simulate.reach,
+}
+
+
+def _simulate(args: argparse.Namespace, uri: str, common: dict[str, Any]) -> Card:
+    settings = _simulator_settings(args)
+    # The Lorenz system has no physical time: a bin counts as one second.
+    default = 1.0 if args.system == "lorenz" else _parameters(args.system)["bin_width_s"].default
+    return shards.write_dataset(
+        SIMULATORS[args.system](**settings),
+        uri,
+        bin_width_s=settings.get("bin_width_s", default),
+        covariate_units={"velocity": "m/s"} if args.system == "reach" else None,
+        source=args.source or f"simulated ({args.system})",
+        provenance={"simulator": args.system, "settings": settings},
+        **common,
+    )
+
+
+def _parameters(system: str) -> Any:
+    return inspect.signature(SIMULATORS[system]).parameters
 
 
 def _simulator_settings(args: argparse.Namespace) -> dict[str, Any]:
-    own = {"lorenz": ("n_bins",), "speech": ("min_bins", "max_bins", "n_blocks", "bin_ms")}
-    other = own["speech" if args.system == "lorenz" else "lorenz"]
-    for name in other:
-        if getattr(args, name) is not None:
+    """The simulator's arguments, as far as they are given. Raises ValueError for those it has not."""
+    names: Sequence[str] = ("n_trials", "n_units", "n_bins", "min_bins", "max_bins", "n_blocks",
+        "n_targets", "bin_ms", "mean_rate", "fractions")  # fmt: skip
+    settings: dict[str, Any] = {"seed": args.seed}
+    for name in names:
+        value = getattr(args, name)
+        if value is None:
+            continue
+        parameter = "bin_width_s" if name == "bin_ms" else name
+        if parameter not in _parameters(args.system):
             flag = name.replace("_", "-")
             raise ValueError(f"--{flag} is no option of {args.system}; see --help.")
-    names = ("n_trials", "n_units", "mean_rate", "fractions", *own[args.system])
-    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    if "bin_ms" in given:
-        given["bin_width_s"] = given.pop("bin_ms") / 1000
-    return {"seed": args.seed, **given}
-
-
-def _given(args: argparse.Namespace) -> dict[str, object]:
-    """The options that shape the content, for the card."""
-    left_out = {"kind", "file", "out", "name", "source", "citation", "licence", "overwrite"}
-    return {k: v for k, v in vars(args).items() if v not in (None, []) and k not in left_out}
+        settings[parameter] = value / 1000 if name == "bin_ms" else value
+    return settings
 
 
 if __name__ == "__main__":

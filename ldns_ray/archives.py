@@ -2,9 +2,11 @@
 
 import io
 import zipfile
-import zlib
+from typing import IO
 
 import numpy as np
+
+MEMBER = ".npy"
 
 
 class UnreadableError(ValueError):
@@ -16,27 +18,45 @@ class UnreadableError(ValueError):
         """Its name; None where the archive itself is at fault."""
 
 
+def member_names(archive: zipfile.ZipFile) -> list[str]:
+    """The names of the arrays of an open `.npz` file."""
+    return [n.removesuffix(MEMBER) for n in archive.namelist() if n.endswith(MEMBER)]
+
+
+def read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """One array of an open `.npz` file.
+
+    Raises ValueError for Python objects, which are not unpickled; damaged bytes make zipfile and NumPy raise nearly
+    anything.
+    """
+    with archive.open(name + MEMBER) as stream:
+        array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
+        # A member's checksum is compared at its end: where the header is damaged, only there.
+        if stream.read(1):
+            raise ValueError(f"more bytes than an array of shape {array.shape} and {array.dtype}")
+    return array
+
+
 def read_npz(content: bytes) -> dict[str, np.ndarray]:
     """The arrays of a `.npz` file by name, from its bytes.
 
     Raises UnreadableError, a ValueError: for what is no such file, and for arrays that are damaged or hold
     Python objects, which are not unpickled.
     """
+    source: IO[bytes] = io.BytesIO(content)
     try:
-        file = np.load(io.BytesIO(content), allow_pickle=False)
-        names = list(file.files)
-    except (ValueError, OSError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        archive = zipfile.ZipFile(source)
+        others = [name for name in archive.namelist() if not name.endswith(MEMBER)]
+    except Exception as error:
         raise UnreadableError(f"it is not a .npz file ({error})") from error
+    if others:
+        raise UnreadableError(f"{others[0]!r} is no array", others[0])
     arrays = {}
-    for name in names:
-        try:
-            array = file[name]
-            if not isinstance(array, np.ndarray):  # the archive may hold any file
-                raise ValueError("no array")
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            reason = (
-                f"array {name!r} cannot be read: it is damaged, or holds Python objects ({error})"
-            )
-            raise UnreadableError(reason, name) from error
-        arrays[name] = array
+    with archive:
+        for name in member_names(archive):
+            try:
+                arrays[name] = read_member(archive, name)
+            except Exception as error:
+                reason = f"array {name!r} cannot be read: it is damaged, or holds Python objects ({error})"
+                raise UnreadableError(reason, name) from error
     return arrays

@@ -18,14 +18,14 @@ Reading = Literal["auto", "resident", "streamed"]
 class Dataset:
     """Where the trials come from: a dataset on storage, or a simulator."""
 
-    simulator: Literal["", "lorenz", "speech"] = ""
+    simulator: Literal["", "lorenz", "speech", "reach"] = ""
     """Simulate this system when no dataset is given; empty: a dataset must be given."""
     n_trials: int = 0
     """Trials to simulate."""
     n_units: int = 128
     """Units to simulate."""
     min_bins: int = 256
-    """Shortest simulated trial, in bins; Lorenz trials all have `max_bins`."""
+    """Shortest simulated trial, in bins; Lorenz trials and reaches all have `max_bins`."""
     max_bins: int = 256
     """Longest simulated trial, in bins."""
     seed: int = 0

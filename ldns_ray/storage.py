@@ -1,13 +1,41 @@
 """Files on a local disk or an object store, by path or URI."""
 
+import contextlib
+import hashlib
+import json
 import os
+import shutil
+import tempfile
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
 Uri = str | os.PathLike[str]
+
+
+class UnreachableError(OSError):
+    """An object store that does not do what it was asked for."""
+
+
+@contextlib.contextmanager
+def reaching(uri: Uri) -> Iterator[None]:
+    """Requests to an object store that fail end as one sentence that begins with `uri`.
+
+    A missing file, and what fails on a local disk, have errors that say enough, and pass through.
+    """
+    try:
+        yield
+    except OSError as error:
+        # Those have a type or an errno; pyarrow gives a refused, misdirected or forbidden request neither.
+        if type(error) is not OSError or error.errno is not None:
+            raise
+        raise UnreachableError(
+            f"{os.fspath(uri)} cannot be reached: {error}. Check that the bucket exists, the endpoint "
+            "(AWS_ENDPOINT_URL, or ?endpoint_override=…&scheme=http in the URI) and the credentials."
+        ) from error
 
 
 def filesystem_of(uri: Uri) -> tuple[pafs.FileSystem, str]:
@@ -30,7 +58,7 @@ def filesystem_of(uri: Uri) -> tuple[pafs.FileSystem, str]:
         return pafs.PyFileSystem(pafs.FSSpecHandler(other)), path.rstrip("/")
 
 
-def write_atomically(filesystem: pafs.FileSystem, path: str, content: bytes) -> None:
+def write_atomically(filesystem: pafs.FileSystem, path: str, content: bytes | pa.Buffer) -> None:
     """Write a file that is either the old one or the whole new one.
 
     Object stores show an object only once it is whole; a local file is renamed into place.
@@ -40,34 +68,124 @@ def write_atomically(filesystem: pafs.FileSystem, path: str, content: bytes) -> 
             stream.write(content)
         return
     temporary = Path(f"{path}.{uuid.uuid4().hex[:8]}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def absolute(uri: Uri) -> str:
+    """The same place for processes in other folders: a URI as it is, a path from the root on."""
+    text = os.fspath(uri)
+    return text if "://" in text else os.path.abspath(os.path.expanduser(text))
 
 
 def join(folder: Uri, *names: str) -> str:
-    """`folder/name/…`; a query such as `?endpoint_override=…` stays at the end."""
-    base, mark, query = os.fspath(folder).partition("?")
+    """`folder/name/…`; a URI's query, such as `?endpoint_override=…`, stays at the end."""
+    text = os.fspath(folder)
+    base, mark, query = text.partition("?") if "://" in text else (text, "", "")
     return "/".join((base.rstrip("/"), *names)) + mark + query
 
 
 def exists(uri: Uri) -> bool:
     """Whether there is a file or folder."""
-    filesystem, path = filesystem_of(uri)
-    return bool(filesystem.get_file_info(path).type != pafs.FileType.NotFound)
+    with reaching(uri):
+        filesystem, path = filesystem_of(uri)
+        return bool(filesystem.get_file_info(path).type != pafs.FileType.NotFound)
 
 
 def read_bytes(uri: Uri) -> bytes:
     """The content of a file. Raises FileNotFoundError."""
-    filesystem, path = filesystem_of(uri)
-    with filesystem.open_input_stream(path) as stream:
-        return bytes(stream.read())
+    with reaching(uri):
+        filesystem, path = filesystem_of(uri)
+        with filesystem.open_input_stream(path) as stream:
+            return bytes(stream.read())
 
 
 def write_bytes(uri: Uri, content: bytes) -> None:
     """Write a file whole or not at all; makes its folder."""
+    with reaching(uri):
+        filesystem, path = filesystem_of(uri)
+        filesystem.create_dir(os.path.dirname(path), recursive=True)
+        write_atomically(filesystem, path, content)
+
+
+def remove_folder(uri: Uri) -> None:
+    """Delete a folder and all that is in it, if it is there."""
+    with reaching(uri):
+        filesystem, path = filesystem_of(uri)
+        if filesystem.get_file_info(path).type == pafs.FileType.Directory:
+            filesystem.delete_dir(path)
+
+
+def files_of(uri: Uri) -> dict[str, pafs.FileInfo]:
+    """The files of a folder and those in it, by their paths from it, in order; a file itself by "".
+
+    Raises FileNotFoundError.
+    """
+    with reaching(uri):
+        filesystem, path = filesystem_of(uri)
+        info = filesystem.get_file_info(path)
+        if info.type == pafs.FileType.NotFound:
+            raise FileNotFoundError(f"No file {os.fspath(uri)}.")
+        if info.is_file:
+            return {"": info}
+        found = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
+    names = {info.path.removeprefix(path).strip("/"): info for info in found if info.is_file}
+    return dict(sorted(names.items()))
+
+
+def digest(uri: Uri) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits; of a folder, over its files' paths and contents.
+
+    Raises FileNotFoundError.
+    """
+    files = files_of(uri)
+    with reaching(uri):
+        filesystem, path = filesystem_of(uri)
+        if list(files) == [""]:
+            return _digest(filesystem, path)
+        whole = hashlib.sha256()
+        for name, info in files.items():
+            whole.update(json.dumps([name, _digest(filesystem, info.path)]).encode())
+        return whole.hexdigest()
+
+
+def _digest(filesystem: pafs.FileSystem, path: str) -> str:
+    sha256 = hashlib.sha256()
+    with filesystem.open_input_stream(path) as stream:
+        while block := stream.read(2**22):
+            sha256.update(block)
+    return sha256.hexdigest()
+
+
+@contextlib.contextmanager
+def local_copy(uri: Uri) -> Iterator[str]:
+    """The path of a file or folder on this machine: its own, or that of a copy which is removed at the end.
+
+    A copy, in the folder for temporary files (TMPDIR), lies in folders of the same names as the original:
+    a format may say something in them. Raises FileNotFoundError.
+    """
     filesystem, path = filesystem_of(uri)
-    filesystem.create_dir(os.path.dirname(path), recursive=True)
-    write_atomically(filesystem, path, content)
+    if isinstance(filesystem, pafs.LocalFileSystem):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="ldns-") as folder:
+        copy = _inside(Path(folder), path)
+        with reaching(uri):
+            for name, info in files_of(uri).items():
+                to = _inside(copy, name)
+                to.parent.mkdir(parents=True, exist_ok=True)
+                with filesystem.open_input_stream(info.path) as source, to.open("wb") as target:
+                    shutil.copyfileobj(source, target, 2**22)
+        yield str(copy)
+
+
+def _inside(folder: Path, path: str) -> Path:
+    """`path` in `folder`: object stores allow names that would lead out of it."""
+    return folder.joinpath(*(name for name in path.split("/") if name not in ("", ".", "..")))

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import importlib
 import os
+import socket
+import subprocess
 import sys
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +26,11 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+# For the object store of the fixture `s3`, which asks for some and checks none. Ray's workers take them from here.
+for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+    os.environ.setdefault(name, "testing")
+os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
+os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
 # Ray's workers import the package from this checkout, installed or not.
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -42,6 +51,40 @@ def ray_session() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """An S3 server on this machine, for the whole test session: its address, such as http://127.0.0.1:9000."""
+    import pyarrow.fs
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            for _ in range(300):
+                assert server.poll() is None, f"moto_server ended with {server.returncode}"
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                time.sleep(0.1)
+            endpoint = f"127.0.0.1:{port}"
+            admin = pyarrow.fs.S3FileSystem(
+                endpoint_override=endpoint, scheme="http", allow_bucket_creation=True
+            )
+            admin.create_dir("ldns")
+            yield f"http://{endpoint}"
+        finally:
+            server.terminate()
+
+
+@pytest.fixture
+def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A folder of an S3 server for one test, s3://ldns/…, found through AWS_ENDPOINT_URL."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
+    return f"s3://ldns/{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from ldns_ray.config import (
 from ldns_ray.settings import settings
 
 RANGES = [
-    (Dataset, {"simulator": "rossler"}, "dataset.simulator must be lorenz or speech, got 'rossler'"),
+    (Dataset, {"simulator": "rossler"}, "dataset.simulator must be lorenz, speech or reach, got 'rossler'"),
     (Dataset, {"simulator": "lorenz", "n_trials": 9}, "dataset.n_trials must be at least 10, got 9"),
     (Dataset, {"simulator": "lorenz", "n_trials": 10, "n_units": 0}, "dataset.n_units must be at least 1"),
     (

@@ -1,12 +1,25 @@
-"""What a dataset says of itself: its card."""
+"""What a dataset says of itself: its card, the file dataset.json."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+import os
+import reprlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
+import pyarrow.fs as pafs
+
+from ldns_ray import storage
+from ldns_ray.data.card_checks import REWRITE, check_fields
 from ldns_ray.data.schema import SCHEMA_VERSION
+from ldns_ray.storage import Uri
+
+CARD_FILE = "dataset.json"
+FREE_FIELDS = ("name", "source", "citation", "licence", "provenance", "warnings")
+"""What may be edited by hand: it has no part in reading the trials, nor in the checksum."""
 
 
 @dataclass(frozen=True)
@@ -15,8 +28,10 @@ class Card:
 
     covariates, conditions: name -> {"size": channels, "unit": physical unit}.
     splits: split -> {"n_trials", "n_bins"}; only the splits that have trials.
-    shards: one {"file", "sha256", "n_trials", "n_bytes"} per Parquet file.
+    shards: one {"file", "split", "n_trials", "n_bins", "n_bytes", "sha256"} per Parquet file, which
+        holds trials of one split alone. "n_bytes" is the size of the file.
     provenance: free JSON, such as simulator settings or the model a sample came from.
+    warnings: what someone should know before training on it, a sentence each.
     """
 
     name: str
@@ -37,46 +52,95 @@ class Card:
     fingerprint: str
     provenance: dict[str, Any]
     unit_names: list[str]
+    warnings: list[str]
 
     @property
     def n_trials(self) -> int:
         return sum(split["n_trials"] for split in self.splits.values())
 
+    @property
+    def checksum(self) -> str:
+        """First 16 hex digits of a SHA-256 over all that matters for reading: all but `FREE_FIELDS`."""
+        content = {key: value for key, value in self._content().items() if key not in FREE_FIELDS}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def shards_of(self, splits: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """The entries of the shards with trials of some splits, or of all.
+
+        Raises ValueError for a split that the dataset has not.
+        """
+        for split in splits or ():
+            check_split(self, split)
+        return [shard for shard in self.shards if splits is None or shard["split"] in splits]
+
+    def _content(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2) + "\n"
+        return json.dumps(self._content() | {"checksum": self.checksum}, indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, where: str = "dataset.json") -> Card:
-        """Parse a card; `where` is the file named in errors (ValueError)."""
+    def from_json(cls, text: str, where: str = CARD_FILE) -> Card:
+        """Parse a card; `where` is the file named in errors.
+
+        Raises ValueError, naming the field, for whatever `to_json` cannot have written.
+        """
         try:
             content = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{where} is not valid JSON: {error}. Write the dataset again."
-            ) from None
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{where} is not valid JSON: {error}. {REWRITE}") from None
         if not isinstance(content, dict):
             raise ValueError(f"{where} must hold a JSON object, got {type(content).__name__}.")
         version = content.get("schema_version")
-        if version != SCHEMA_VERSION:
+        if type(version) is not int or version != SCHEMA_VERSION:
             raise ValueError(
-                f"{where}: schema_version must be {SCHEMA_VERSION}, got {version!r}. "
-                "Read it with the release that wrote it, or ingest the recording again."
+                f"{where}: schema_version must be {SCHEMA_VERSION}, got {reprlib.repr(version)}. Read it with "
+                "the release that wrote it, or ingest the recording again, with overwrite=True (--overwrite)."
             )
         names = [f.name for f in fields(cls)]
-        missing = [name for name in names if name not in content]
+        missing = [name for name in (*names, "checksum") if name not in content]
         if missing:
-            raise ValueError(f"{where}: missing {', '.join(missing)}. Write the dataset again.")
-        _check_shards(content["shards"], where)
-        return cls(**{name: content[name] for name in names})
+            raise ValueError(f"{where}: missing {', '.join(missing)}. {REWRITE}")
+        check_fields(content, where)
+        card = cls(**{name: content[name] for name in names})
+        if card.checksum != content["checksum"]:
+            raise ValueError(
+                f"{where} was changed: its checksum must be {reprlib.repr(content['checksum'])}, got "
+                f"{card.checksum}. Only {', '.join(FREE_FIELDS)} may be edited. Undo that, or "
+                f"{REWRITE[0].lower()}{REWRITE[1:]}"
+            )
+        return card
 
 
-def _check_shards(shards: Any, where: str) -> None:
-    if not isinstance(shards, list):
-        raise ValueError(f"{where}: shards must be a list, got {type(shards).__name__}.")
-    for shard in shards:
-        missing = {"file", "sha256", "n_trials", "n_bytes"} - set(shard)
-        if missing:
-            raise ValueError(f"{where}: a shard lacks {', '.join(sorted(missing))}, got {shard}.")
-        file = shard["file"]
-        if not isinstance(file, str) or file in ("", ".", "..") or set(file) & set("/\\:"):
-            raise ValueError(f"{where}: shard files must be plain names, got {file!r}.")
+def check_split(card: Card, split: str | None) -> None:
+    """Raises ValueError for a split that the dataset has not; None stands for all trials."""
+    if split is not None and split not in card.splits:
+        there = ", ".join(card.splits)
+        raise ValueError(f"dataset {card.name!r} has no split {split!r}; there are: {there}.")
+
+
+def find_card(uri: Uri) -> Card | None:
+    """The card of the dataset under `uri`, or None where there is none."""
+    where = storage.join(uri, CARD_FILE)
+    with storage.reaching(uri):
+        filesystem, folder = storage.filesystem_of(uri)
+        path = f"{folder}/{CARD_FILE}"
+        if filesystem.get_file_info(path).type == pafs.FileType.NotFound:
+            return None
+        with filesystem.open_input_file(path) as file:
+            content = file.read()
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where} is not valid JSON: {error}. {REWRITE}") from None
+    return Card.from_json(text, where)
+
+
+def read_card(uri: Uri) -> Card:
+    """The card of the dataset under `uri`; FileNotFoundError where there is none."""
+    card = find_card(uri)
+    if card is None:
+        raise FileNotFoundError(
+            f"No {CARD_FILE} under {os.fspath(uri)}. Write one with: python jobs/ingest.py --help"
+        )
+    return card

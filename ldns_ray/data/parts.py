@@ -1,86 +1,231 @@
-"""Which trials of which shards a pass over a split reads, in which order, and the reading of them.
+"""One file of a recording as a part of a dataset to be: its trials, checked, in a Parquet file of their own.
 
-Needs pyarrow and NumPy alone: processes that do nothing but read start fast.
+A part is told by what it follows from: the file's content and label, the reader and its options. Its
+description is written last, so a part is complete or not there; what is there is not read again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+import json
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+import pyarrow.fs as pafs
 
-from ldns_ray.data.card import Card
-from ldns_ray.storage import Uri, filesystem_of
+from ldns_ray import storage
+from ldns_ray.data import rowgroups
+from ldns_ray.data.recordings import Reader, Recording
+from ldns_ray.data.rowgroups import GroupWriter
+from ldns_ray.data.schema import Trial, TrialChecker
+from ldns_ray.data.sources import Source
+from ldns_ray.data.splits import CHOICES
+from ldns_ray.settings import fingerprint, to_dict
 
-BUFFER_BYTES = 8 * 2**20
-"""Asked of a file at once: fewer, larger requests suit object stores, and memory stays small."""
+PART_VERSION = 1
+"""Raised by hand when parts change, or what a reader makes of the same file with the same options."""
+
+SAME_UNITS = (
+    "All trials of a dataset have the same units: keep those that are in all of its sessions, or make a "
+    "dataset of each session."
+)
 
 
-class Part(NamedTuple):
-    """Trials number `start` … `stop` - 1 of those that a shard holds of a split."""
+@dataclass(frozen=True)
+class Part:
+    """What a part holds.
+
+    file: its Parquet file, in the folder of parts. sha256, n_bytes: of that file. content: SHA-256 of the
+    file it was read from. unit_names, covariate_units, condition_units, strata, dropped: as in `Recording`.
+    covariate_sizes, condition_sizes: name -> channels. n_latents: 0 where there are none.
+    """
 
     file: str
-    start: int
-    stop: int
-
-    @property
-    def n_trials(self) -> int:
-        return self.stop - self.start
-
-
-def whole_shards(uri: Uri, card: Card, split: str) -> list[Part]:
-    """The shards of a split, each with all of its trials, in the order in which they were written."""
-    counts = {shard["file"]: _n_trials(uri, shard, split) for shard in card.shards}
-    return [Part(file, 0, n) for file, n in counts.items() if n]
-
-
-def _n_trials(uri: Uri, shard: dict, split: str) -> int:
-    if "split" in shard:
-        return shard["n_trials"] if shard["split"] == split else 0
-    with _open(uri, shard["file"]) as file:
-        return pc.sum(pc.equal(file.read(["split"])["split"], split)).as_py()
+    sha256: str
+    n_bytes: int
+    content: str
+    n_trials: int
+    n_units: int
+    unit_names: list[str]
+    covariate_sizes: dict[str, int]
+    covariate_units: dict[str, str]
+    condition_sizes: dict[str, int]
+    condition_units: dict[str, str]
+    n_latents: int
+    has_rates: bool
+    strata: list[str]
+    dropped: dict[str, int]
 
 
-def shuffled(shards: Sequence[Part], *, seed: int, epoch: int) -> list[Part]:
-    """The shards in the order of an epoch, the same for every worker."""
-    order = np.random.default_rng([seed, epoch]).permutation(len(shards))
-    return [shards[i] for i in order]
+def describe_reader(reader: Reader) -> dict[str, Any]:
+    """A reader's kind and options, as JSON values."""
+    return {"kind": type(reader).__name__, "options": to_dict(reader)}
 
 
-def cut(parts: Iterable[Part], first: int, n_trials: int) -> list[Part]:
-    """Of the trials of `parts`, counted from one part to the next, `n_trials` from number `first` on."""
-    result, before = [], 0
-    for part in parts:
-        start = max(first - before, 0)
-        stop = min(first + n_trials - before, part.n_trials)
-        if start < stop:
-            result.append(Part(part.file, part.start + start, part.start + stop))
-        before += part.n_trials
-    return result
+def make_part(
+    source: Source, reader: Reader, folder: str, on_trials: Callable[[int], None] = lambda n: None
+) -> tuple[Part, bool]:
+    """The part of one file, and whether it was there already.
+
+    Memory is that of a group of trials, besides what the reader takes.
+    folder: of parts, which is there. on_trials: called with the number of trials written, now and then.
+    Raises ValueError, beginning with the file, for what is wrong with it or its trials, and for any OSError.
+    """
+    path = source.uri
+    try:
+        with storage.local_copy(source.uri) as path:
+            before = _stamp(path)
+            content = storage.digest(path)
+            key = fingerprint(PART_VERSION, describe_reader(reader), content, source.label)
+            part = _find_part(folder, key)
+            if part is not None:
+                return part, True
+            part = _write_part(reader.read(path), source, folder, key, content, on_trials)
+            if _stamp(path) != before:
+                raise ValueError(
+                    f"{path} was changed while it was read. Start again when it is whole."
+                )
+        filesystem, to = storage.filesystem_of(storage.join(folder, f"{key}.json"))
+        storage.write_atomically(filesystem, to, json.dumps(asdict(part)).encode())
+        return part, False
+    except (ValueError, OSError) as error:
+        # Of a remote file the reader knows its copy.
+        text = str(error).replace(path, source.given)
+        if not text.startswith(source.given):
+            text = f"{source.given}: {text}"
+        raise ValueError(text) from error
 
 
-def read(
-    uri: Uri, parts: Iterable[Part], split: str, columns: Sequence[str], n_rows: int
-) -> Iterator[pa.Table]:
-    """The trials of `parts` in order, in tables of at most `n_rows`, of which one at a time is in memory."""
-    for part in parts:
-        with _open(uri, part.file) as file:
-            row = 0
-            for batch in file.iter_batches(n_rows, columns=[*columns, "split"]):
-                table = pa.Table.from_batches([batch])
-                inside = pc.equal(table["split"], split)
-                if not pc.all(inside).as_py():
-                    table = table.filter(inside)
-                start, stop = max(part.start - row, 0), min(part.stop - row, len(table))
-                row += len(table)
-                if start < stop:
-                    yield table.slice(start, stop - start).select(columns)
+def _stamp(path: str) -> list[tuple[str, int, int]]:
+    """What changes when a file is written, or one of a folder."""
+    return [(name, info.size, info.mtime_ns) for name, info in storage.files_of(path).items()]
 
 
-def _open(uri: Uri, file: str) -> pq.ParquetFile:
-    filesystem, folder = filesystem_of(uri)
-    return pq.ParquetFile(filesystem.open_input_file(f"{folder}/{file}"), buffer_size=BUFFER_BYTES)
+def _find_part(folder: str, key: str) -> Part | None:
+    """A part that is there and whole."""
+    try:
+        part = Part(**json.loads(storage.read_bytes(storage.join(folder, f"{key}.json"))))
+        whole = storage.digest(storage.join(folder, part.file)) == part.sha256
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+    return part if whole else None
+
+
+def _write_part(
+    recording: Recording,
+    source: Source,
+    folder: str,
+    key: str,
+    content: str,
+    on_trials: Callable[[int], None],
+) -> Part:
+    # A name of its own: should a process that was given up still be writing, it spoils nothing.
+    file = f"{key}-{uuid.uuid4().hex[:8]}.parquet"
+    filesystem, path = storage.filesystem_of(storage.join(folder, file))
+    where = f"{source.given}: "
+    checker = TrialChecker(splits=CHOICES)
+    sessions: set[str] = set()
+    try:
+        with (
+            filesystem.open_output_stream(path) as stream,
+            GroupWriter(stream, on_trials) as writer,
+        ):
+            for trial in recording.trials:
+                trial = replace(trial, session=trial.session or source.label)
+                _check_units(trial, checker, sessions, where)
+                writer.add(checker.check(trial, where))
+            if not len(checker):
+                reasons = ", ".join(f"{n} {reason}" for reason, n in recording.dropped.items())
+                raise ValueError(
+                    f"{where}no trials (left out: {reasons or 'none'}). Do without this file, or "
+                    "change what is left out."
+                )
+            writer.finish()
+    except BaseException:
+        if filesystem.get_file_info(path).type != pafs.FileType.NotFound:
+            filesystem.delete_file(path)
+        raise
+    assert len(recording.strata) in (0, len(checker)), "a stratum for each trial, or none"
+    return Part(
+        file=file,
+        sha256=writer.sha256,
+        n_bytes=writer.n_bytes,
+        content=content,
+        n_trials=len(checker),
+        n_units=checker.n_units,
+        unit_names=list(recording.unit_names),
+        covariate_sizes=checker.covariate_sizes,
+        covariate_units=dict(recording.covariate_units),
+        condition_sizes=checker.condition_sizes,
+        condition_units=dict(recording.condition_units),
+        n_latents=checker.n_latents,
+        has_rates=checker.has_rates,
+        strata=list(recording.strata),
+        dropped=dict(recording.dropped),
+    )
+
+
+def _check_units(trial: Trial, checker: TrialChecker, sessions: set[str], where: str) -> None:
+    """Raise ValueError where a trial has other units than those before it in the file."""
+    shape = np.shape(trial.spikes)
+    if len(checker) and len(shape) == 2 and shape[1] != checker.n_units:
+        trial_id = f"trial {trial.trial_id!r}"
+        if trial.session in sessions:
+            raise ValueError(
+                f"{where}{trial_id}: the unit count changes within session {trial.session!r}, from "
+                f"{checker.n_units} to {shape[1]}. Bring the session's trials to the same units."
+            )
+        raise ValueError(
+            f"{where}session {trial.session!r} has {shape[1]} units ({trial_id}), session "
+            f"{sorted(sessions)[0]!r} has {checker.n_units}. {SAME_UNITS}"
+        )
+    sessions.add(trial.session)
+
+
+def read_trials(folder: str, part: Part) -> Iterator[Trial]:
+    """The trials of a part, in their file's order; memory is that of a group of trials."""
+    yield from rowgroups.read_trials(storage.join(folder, part.file))
+
+
+def read_marks(folder: str, part: Part) -> pa.Table:
+    """What splits are shared out by: the columns session, split and condition:NAME of a part's trials."""
+    columns = ["session", "split", *(f"condition:{name}" for name in sorted(part.condition_sizes))]
+    return rowgroups.read_columns(storage.join(folder, part.file), columns)
+
+
+def check_alike(parts: Mapping[str, Part]) -> None:
+    """Raise ValueError for the first of some files, by their names, that does not fit the others."""
+    (first, model), *others = parts.items()
+    for file, part in others:
+        if part.n_units != model.n_units:
+            apart = sum(p.n_units != model.n_units for p in parts.values())
+            raise ValueError(
+                f"{file} has {part.n_units} units, {first} has {model.n_units} ({apart} of "
+                f"{len(parts)} files differ from it). {SAME_UNITS}"
+            )
+        if part.unit_names != model.unit_names:
+            here, there = _first_difference(part.unit_names, model.unit_names)
+            raise ValueError(
+                f"{file} and {first} name their {part.n_units} units differently ({here} and {there}). "
+                f"{SAME_UNITS}"
+            )
+        for what, got, wanted in (
+            ("covariates and their sizes", part.covariate_sizes, model.covariate_sizes),
+            ("conditions and their sizes", part.condition_sizes, model.condition_sizes),
+            ("units of covariates", part.covariate_units, model.covariate_units),
+            ("units of conditions", part.condition_units, model.condition_units),
+            ("number of latents", part.n_latents, model.n_latents),
+            ("presence of rates", part.has_rates, model.has_rates),
+        ):
+            if got != wanted:
+                raise ValueError(f"{file}: {what} must be {wanted} as in {first}, got {got}.")
+
+
+def _first_difference(names: Sequence[str], others: Sequence[str]) -> tuple[str, str]:
+    for name, other in zip(names, others, strict=False):
+        if name != other:
+            return repr(name), repr(other)
+    return f"{len(names)} names", f"{len(others)} names"

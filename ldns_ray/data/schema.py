@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Of datasets on disk: raised whenever older code would misread them, or this code older datasets."""
+FINGERPRINT_VERSION = 1
+"""Of what a fingerprint is taken over: the same data keep theirs when only their layout on disk changes."""
 SPLITS = ("train", "val", "test")
 MAX_COUNT = 65535
 
@@ -59,30 +64,51 @@ def as_counts(array: Any, where: str) -> np.ndarray:
     if counts.dtype == np.bool_:
         return counts.astype(np.uint8)
     if counts.dtype.kind not in "iuf":
-        raise ValueError(f"{where}: spikes must be numbers, got an array of {counts.dtype}.")
+        raise ValueError(
+            f"{where}: spikes must be numbers, got an array of {counts.dtype}. "
+            "Give the number of spikes in each bin."
+        )
     if counts.size == 0:
         return counts.astype(np.uint8)
     if counts.dtype.kind == "f":
-        _forbid(~np.isfinite(counts), counts, where, "spike counts must be finite")
-    _forbid(counts < 0, counts, where, "spike counts must not be negative")
+        todo = "Cut the trial where the recording has gaps, or leave it out."
+        _forbid(~np.isfinite(counts), counts, where, "spike counts must be finite", todo)
+    todo = "Is it a mark for missing data? Leave out what is missing."
+    _forbid(counts < 0, counts, where, "spike counts must not be negative", todo)
     if counts.dtype.kind == "f":
+        todo = "Give the counts they were made of."
         what = "spike counts must be whole numbers (these look like rates or smoothed spikes)"
-        _forbid(counts != np.floor(counts), counts, where, what)
-    _forbid(counts > MAX_COUNT, counts, where, f"spike counts must be at most {MAX_COUNT}")
+        _forbid(counts != np.floor(counts), counts, where, what, todo)
+    todo = "Are these counts? Narrower bins have smaller ones."
+    _forbid(counts > MAX_COUNT, counts, where, f"spike counts must be at most {MAX_COUNT}", todo)
     return counts.astype(np.uint8 if counts.max() <= 255 else np.uint16)
 
 
-def _forbid(bad: np.ndarray, values: np.ndarray, where: str, what: str) -> None:
-    """Raise for the first bad entry, naming its place and value."""
+def _forbid(bad: np.ndarray, values: np.ndarray, where: str, what: str, todo: str) -> None:
+    """Raise for the first bad entry, naming its place and value, and what to do."""
     if not bad.any():
         return
     at = np.unravel_index(int(np.argmax(bad)), bad.shape)
     index = tuple(int(i) for i in at)
     place = f"bin {index[0]}, unit {index[1]}" if len(index) == 2 else f"index {index}"
-    raise ValueError(f"{where}, {place}: {what}, got {values[at]} ({int(bad.sum())} such entries).")
+    raise ValueError(
+        f"{where}, {place}: {what}, got {values[at]} ({int(bad.sum())} such entries). {todo}"
+    )
 
 
-def _as_floats(array: Any, shape: tuple[int | None, ...], where: str) -> np.ndarray:
+def check_bin_width(bin_width_s: float) -> float:
+    """The bin width as a float. Raises ValueError unless it is a positive, finite number of seconds."""
+    if not isinstance(bin_width_s, int | float | np.number) or not 0 < bin_width_s < math.inf:
+        raise ValueError(
+            f"bin_width_s must be positive, got {bin_width_s!r}. "
+            "Give a finite number of seconds: 0.005 for bins of 5 ms."
+        )
+    return float(bin_width_s)
+
+
+def _as_floats(
+    array: Any, shape: tuple[int | None, ...], where: str, todo: str = "Reshape it."
+) -> np.ndarray:
     """A finite float32 array of the given shape (None: any size there)."""
     values = np.asarray(array)
     if values.dtype.kind not in "iufb":
@@ -92,20 +118,37 @@ def _as_floats(array: Any, shape: tuple[int | None, ...], where: str) -> np.ndar
     )
     if not matches:
         wanted = ", ".join("any" if want is None else str(want) for want in shape)
-        raise ValueError(f"{where} must have shape ({wanted}), got {values.shape}.")
-    values = np.ascontiguousarray(values, dtype=np.float32)
+        raise ValueError(f"{where} must have shape ({wanted}), got {values.shape}. {todo}")
+    with np.errstate(over="ignore"):  # what is too large for float32 is refused as infinite
+        values = np.ascontiguousarray(values, dtype=np.float32)
     bad = ~np.isfinite(values)
     if bad.any():
         at = np.unravel_index(int(np.argmax(bad)), bad.shape)
         index = tuple(int(i) for i in at)
-        raise ValueError(f"{where} must be finite, got {values[at]} at index {index}.")
+        raise ValueError(
+            f"{where} must be finite, got {values[at]} at index {index}. "
+            "Fill what is missing, or leave the trial out."
+        )
     return values
+
+
+def check_text(text: Any, where: str) -> str:
+    """The text. Raises ValueError unless it is a string that can be written as UTF-8."""
+    if not isinstance(text, str):
+        raise ValueError(f"{where} must be a string, got {reprlib.repr(text)}.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"{where} must be Unicode text without lone surrogates, got {reprlib.repr(text)}."
+        ) from None
+    return text
 
 
 def _check_name(name: Any, where: str) -> str:
     if not isinstance(name, str) or not name:
         raise ValueError(f"{where} must be a non-empty string, got {name!r}.")
-    return name
+    return check_text(name, where)
 
 
 def validate_trial(trial: Trial, *, where: str = "", splits: Sequence[str] = SPLITS) -> Trial:
@@ -123,22 +166,27 @@ def validate_trial(trial: Trial, *, where: str = "", splits: Sequence[str] = SPL
         raise ValueError(f"{where}: spikes must be (bins, units), got shape {spikes.shape}.")
     n_bins, n_units = spikes.shape
     if n_bins == 0 or n_units == 0:
-        raise ValueError(f"{where}: needs at least 1 bin and 1 unit, got shape {spikes.shape}.")
+        raise ValueError(
+            f"{where}: needs at least 1 bin and 1 unit, got shape {spikes.shape}. Leave it out."
+        )
     overlap = sorted(set(trial.covariates) & set(trial.conditions))
     if overlap:
         raise ValueError(
             f"{where}: {overlap[0]!r} is both a covariate and a condition; rename one."
         )
+    for name in trial.covariates:
+        _check_name(name, f"{where}: covariate name")
+    for name in trial.conditions:
+        _check_name(name, f"{where}: condition name")
     covariates, conditions = {}, {}
     for name in sorted(trial.covariates):
-        _check_name(name, f"{where}: covariate name")
-        shape = (n_bins, None)
         at = f"{where}: covariate {name!r} (bins, channels)"
-        covariates[name] = _as_floats(trial.covariates[name], shape, at)
+        todo = "Sample it once per bin of the spikes."
+        covariates[name] = _as_floats(trial.covariates[name], (n_bins, None), at, todo)
     for name in sorted(trial.conditions):
-        _check_name(name, f"{where}: condition name")
         at = f"{where}: condition {name!r} (channels,)"
-        conditions[name] = _as_floats(trial.conditions[name], (None,), at)
+        todo = "Give one vector per trial."
+        conditions[name] = _as_floats(trial.conditions[name], (None,), at, todo)
     rates = trial.rates
     if rates is not None:
         rates = _as_floats(rates, (n_bins, n_units), f"{where}: rates (bins, units)")
@@ -147,6 +195,8 @@ def validate_trial(trial: Trial, *, where: str = "", splits: Sequence[str] = SPL
     latents = trial.latents
     if latents is not None:
         latents = _as_floats(latents, (n_bins, None), f"{where}: latents (bins, latents)")
+        if latents.shape[1] == 0:
+            raise ValueError(f"{where}: latents must have at least 1 channel, got none. Omit them.")
     counts = np.ascontiguousarray(as_counts(spikes, where))
     return Trial(
         counts, trial.trial_id, trial.session, trial.split, covariates, conditions, rates, latents
@@ -173,7 +223,7 @@ class TrialChecker:
     """Checks trials one after another against their predecessors, and sums them up for a card.
 
     `check` validates a trial and raises ValueError where it does not fit those before it;
-    the memory kept is one digest and one name per trial. splits: those that trials may have.
+    the memory kept is one digest and one name per trial, and each session's name. splits: those that trials may have.
     """
 
     def __init__(self, splits: Sequence[str] = SPLITS) -> None:
@@ -187,6 +237,7 @@ class TrialChecker:
         self.min_bins = 0
         self.max_bins = 0
         self._digests: dict[str, bytes] = {}
+        self._sessions: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._digests)
@@ -204,9 +255,21 @@ class TrialChecker:
             self.covariate_sizes, self.condition_sizes = covariates, conditions
             self.min_bins = self.max_bins = trial.n_bins
         if trial.trial_id in self._digests:
-            raise ValueError(f"{where} occurs twice; trial ids must be unique in a dataset.")
+            raise ValueError(
+                f"{where} occurs twice, now in session {trial.session!r}; trial ids must be unique "
+                "in a dataset. Put the session's name before them."
+            )
+        n_units = int(trial.spikes.shape[1])
+        if n_units != self.n_units:
+            within = trial.session in self._sessions
+            earlier = (
+                f"earlier trials of session {trial.session!r}" if within else "earlier sessions"
+            )
+            raise ValueError(
+                f"{where}: unit count must be {self.n_units} as in {earlier}, got {n_units}. Keep the "
+                "units that all trials have, in one order, or write a dataset per session."
+            )
         pairs: list[tuple[str, Any, Any]] = [
-            ("unit count", int(trial.spikes.shape[1]), self.n_units),
             ("covariates and their sizes", covariates, self.covariate_sizes),
             ("conditions and their sizes", conditions, self.condition_sizes),
             ("number of latents", n_latents, self.n_latents),
@@ -215,7 +278,8 @@ class TrialChecker:
         for what, got, wanted in pairs:
             if got != wanted:
                 raise ValueError(
-                    f"{where}: {what} must be {wanted} as in earlier trials, got {got}."
+                    f"{where}: {what} must be {wanted} as in earlier trials, got {got}. "
+                    "All trials of a dataset carry the same."
                 )
         counts = self.splits.setdefault(trial.split, {"n_trials": 0, "n_bins": 0})
         counts["n_trials"] += 1
@@ -223,6 +287,7 @@ class TrialChecker:
         self.min_bins = min(self.min_bins, trial.n_bins)
         self.max_bins = max(self.max_bins, trial.n_bins)
         self._digests[trial.trial_id] = trial_digest(trial)
+        self._sessions.add(trial.session)
         return trial
 
     def fingerprint(
@@ -236,7 +301,7 @@ class TrialChecker:
         The same for any order of writing, shard size, or compression. Bin width, unit names, and
         the physical units of covariates and conditions count; name, source and licence do not.
         """
-        head = [SCHEMA_VERSION, float(bin_width_s), list(unit_names), sorted(units.items())]
+        head = [FINGERPRINT_VERSION, float(bin_width_s), list(unit_names), sorted(units.items())]
         digest = hashlib.sha256(json.dumps(head).encode())
         for trial_id in sorted(self._digests):
             digest.update(self._digests[trial_id])

@@ -1,39 +1,43 @@
 """Datasets on disk: Parquet shards and a card; reading them with pyarrow or through Ray Data.
 
-A dataset is a folder, local or any URI that pyarrow or fsspec understands. Its dataset.json is
-written last, so a dataset is complete or not there. On disk a trial is plain Arrow: flat lists,
-row-major over bins. In memory trials are ordered by trial_id, whatever the order on disk.
-Ray is imported only inside the functions that need it.
+A dataset is a folder, local or any URI that pyarrow or fsspec understands. Shards hold trials of one split
+and are named after their content; dataset.json, the card, is written last and says which belong to the
+dataset. So at any moment a folder holds the whole old dataset or the whole new one, and no file is moved.
+On disk a trial is plain Arrow: flat lists, row-major over bins. In memory trials are ordered by trial_id,
+whatever the order on disk. Ray is imported only inside the functions that need it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import uuid
+import contextlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from fnmatch import fnmatch
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pds
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
+from ldns_ray import storage
 from ldns_ray.data.batches import TrialSet, trials_of
-from ldns_ray.data.card import Card
-from ldns_ray.data.schema import SCHEMA_VERSION, SPLITS, Trial, TrialChecker
-from ldns_ray.data.tables import column_names, trials_table, trialset_from_tables
-from ldns_ray.storage import Uri, filesystem_of, write_atomically
+from ldns_ray.data.card import CARD_FILE, Card, check_split, find_card, read_card
+from ldns_ray.data.card_checks import REWRITE
+from ldns_ray.data.card_writer import CardWriter
+from ldns_ray.data.publishing import check_same, find_present, is_whole, publish
+from ldns_ray.data.schema import Trial
+from ldns_ray.data.shard_writer import SHARD_BYTES, ShardWriter
+from ldns_ray.data.tables import check_table, column_names, trialset_from_tables
+from ldns_ray.data.verification import THREADS, check_sizes, verify_dataset
+from ldns_ray.storage import Uri
 
 if TYPE_CHECKING:
     import ray.data
 
-CARD_FILE = "dataset.json"
-STAGING_PREFIX = "incoming-"
-
 __all__ = [
+    "CARD_FILE",
+    "check_split",
     "load_trials",
     "load_trialset",
     "read_card",
@@ -42,54 +46,10 @@ __all__ = [
     "write_dataset",
 ]
 
-
-class _ShardWriter:
-    """Collects trials and writes a Parquet shard whenever `shard_bytes` have come together."""
-
-    def __init__(self, filesystem: pafs.FileSystem, folder: str, shard_bytes: int) -> None:
-        self.filesystem, self.folder, self.shard_bytes = filesystem, folder, shard_bytes
-        self.shards: list[dict[str, Any]] = []
-        self.count_type = pa.uint8()
-        self._trials: list[Trial] = []
-        self._n_bytes = 0
-
-    def add(self, trial: Trial) -> None:
-        arrays = [trial.spikes, *trial.covariates.values(), trial.rates, trial.latents]
-        self._trials.append(trial)
-        self._n_bytes += sum(array.nbytes for array in arrays if array is not None)
-        if trial.spikes.dtype == np.uint16:
-            self.count_type = pa.uint16()
-        if self._n_bytes >= self.shard_bytes:
-            self._flush()
-
-    def finish(self) -> list[dict[str, Any]]:
-        if self._trials:
-            self._flush()
-        # One column type for all shards: those written before the first large count are widened.
-        for shard in self.shards:
-            if self.count_type == pa.uint16() and shard.pop("count_type") == pa.uint8():
-                with self.filesystem.open_input_file(f"{self.folder}/{shard['file']}") as file:
-                    table = pq.read_table(file)
-                at = table.schema.get_field_index("spikes")
-                column = table["spikes"].cast(pa.list_(pa.uint16()))
-                shard |= self._write(shard["file"], table.set_column(at, "spikes", column))
-            shard.pop("count_type", None)
-        return self.shards
-
-    def _flush(self) -> None:
-        file = f"shard-{len(self.shards):05d}.parquet"
-        shard = self._write(file, trials_table(self._trials, self.count_type))
-        self.shards.append(shard | {"count_type": self.count_type})
-        self._trials, self._n_bytes = [], 0
-
-    def _write(self, file: str, table: pa.Table) -> dict[str, Any]:
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd", row_group_size=1024)
-        content = sink.getvalue()
-        with self.filesystem.open_output_stream(f"{self.folder}/{file}") as stream:
-            stream.write(content)
-        digest = hashlib.sha256(content).hexdigest()
-        return {"file": file, "sha256": digest, "n_trials": len(table), "n_bytes": content.size}
+PARQUET = pds.ParquetFileFormat(
+    default_fragment_scan_options=pds.ParquetFragmentScanOptions(page_checksum_verification=True)
+)
+"""Notices a changed page, without the checksum of the whole file."""
 
 
 def write_dataset(
@@ -105,187 +65,103 @@ def write_dataset(
     licence: str = "",
     provenance: Mapping[str, Any] | None = None,
     unit_names: Sequence[str] | None = None,
-    shard_bytes: int = 96 * 2**20,
+    shard_bytes: int = SHARD_BYTES,
     overwrite: bool = False,
 ) -> Card:
-    """Write trials as a dataset, streaming: memory is that of one shard.
+    """Write trials as a dataset, streaming: memory is that of at most one shard per split.
 
     covariate_units, condition_units: name -> physical unit, such as {"vel": "m/s"}.
     shard_bytes: uncompressed size at which a shard is closed.
     A complete dataset with the same fingerprint is left as it is; one with other content raises
-    FileExistsError unless `overwrite`, which replaces either. What an
-    interrupted write left behind is removed.
+    FileExistsError unless `overwrite`, which replaces either. Whenever this process ends, the old dataset
+    or the new one is there, whole; what an interrupted write left behind is removed by the next.
     Raises ValueError where a trial is invalid or does not fit those before it.
     """
-    if not bin_width_s > 0:
-        raise ValueError(f"bin_width_s must be positive, got {bin_width_s}.")
     if shard_bytes < 1:
         raise ValueError(f"shard_bytes must be at least 1, got {shard_bytes}.")
-    filesystem, folder = filesystem_of(uri)
-    present = None if overwrite else _find_card(uri)
-    staging = f"{folder}/{STAGING_PREFIX}{uuid.uuid4().hex[:12]}"
-    # Beside a complete dataset nothing is written: its content is compared by fingerprint alone.
-    writer = None if present else _ShardWriter(filesystem, staging, shard_bytes)
-    if writer is not None:
-        filesystem.create_dir(staging, recursive=True)
+    cards = CardWriter(
+        bin_width_s=bin_width_s, unit_names=unit_names, covariate_units=covariate_units,
+        condition_units=condition_units, provenance=provenance,
+        texts={"name": name, "source": source, "citation": citation, "licence": licence},
+    )  # fmt: skip
+    with storage.reaching(uri):
+        filesystem, folder = storage.filesystem_of(uri)
+        present = find_present(uri, overwrite)
+        # Beside a complete dataset nothing is written: its content is compared by fingerprint alone.
+        writer = None
+        if overwrite or present is None or not is_whole(uri, present):
+            filesystem.create_dir(folder, recursive=True)
+            writer = ShardWriter(filesystem, folder, shard_bytes)
     try:
-        checker = TrialChecker()
         for trial in trials:
-            checked = checker.check(trial)
+            checked = cards.add(trial)
             if writer is not None:
-                writer.add(checked)
-        card = _make_card(
-            checker, name, bin_width_s, covariate_units, condition_units, unit_names,
-            {"source": source, "citation": citation, "licence": licence},
-            dict(provenance or {}), writer.finish() if writer is not None else [],
-        )  # fmt: skip
-        if present is not None:
-            if present.fingerprint == card.fingerprint:
+                with storage.reaching(uri):
+                    writer.add(checked)
+        fingerprint = cards.fingerprint()
+        if present is not None and not overwrite:
+            check_same(uri, present, fingerprint)
+            if writer is None:
                 return present
-            raise FileExistsError(
-                f"{uri} holds another dataset (fingerprint {present.fingerprint}, the new one has "
-                f"{card.fingerprint}). Choose another folder, or pass overwrite=True (--overwrite)."
-            )
-        _publish(filesystem, folder, staging, card)
-        return card
+        assert writer is not None
+        with storage.reaching(uri):
+            shards = writer.finish()
+        return publish(uri, cards.card(shards), overwrite)
     finally:
-        if writer is not None and filesystem.get_file_info(staging).type != pafs.FileType.NotFound:
-            filesystem.delete_dir(staging)
+        if writer is not None:
+            _discard_unnamed(uri, writer)
 
 
-def _make_card(
-    checker: TrialChecker,
-    name: str,
-    bin_width_s: float,
-    covariate_units: Mapping[str, str] | None,
-    condition_units: Mapping[str, str] | None,
-    unit_names: Sequence[str] | None,
-    texts: Mapping[str, str],
-    provenance: dict[str, Any],
-    shards: list[dict[str, Any]],
-) -> Card:
-    if not len(checker):
-        raise ValueError(f"dataset {name!r} needs at least 1 trial, got none.")
-    names = list(unit_names) if unit_names is not None else []
-    names = names or [f"unit{i:03d}" for i in range(checker.n_units)]
-    if len(names) != checker.n_units:
-        raise ValueError(f"unit_names must name {checker.n_units} units, got {len(names)}.")
-    units: dict[str, str] = {}
-    sizes = {"covariate": checker.covariate_sizes, "condition": checker.condition_sizes}
-    for kind, given in (("covariate", covariate_units), ("condition", condition_units)):
-        unknown = sorted(set(given or {}) - set(sizes[kind]))
-        if unknown:
-            there = ", ".join(sorted(sizes[kind])) or "none"
-            raise ValueError(f"no {kind} {unknown[0]!r} to give a unit to; there are: {there}.")
-        units |= {f"{kind}:{key}": (given or {}).get(key, "") for key in sizes[kind]}
-
-    def described(kind: str) -> dict[str, dict[str, Any]]:
-        items = sorted(sizes[kind].items())
-        return {key: {"size": size, "unit": units[f"{kind}:{key}"]} for key, size in items}
-
-    return Card(
-        name=name,
-        n_units=checker.n_units,
-        bin_width_s=float(bin_width_s),
-        covariates=described("covariate"),
-        conditions=described("condition"),
-        n_latents=checker.n_latents,
-        has_rates=checker.has_rates,
-        splits={split: checker.splits[split] for split in SPLITS if split in checker.splits},
-        min_bins=checker.min_bins,
-        max_bins=checker.max_bins,
-        shards=shards,
-        schema_version=SCHEMA_VERSION,
-        fingerprint=checker.fingerprint(bin_width_s, names, units),
-        provenance=provenance,
-        unit_names=names,
-        **texts,
-    )
+def _discard_unnamed(uri: Uri, writer: ShardWriter) -> None:
+    """Remove what a write that failed, or was overtaken by another, has made."""
+    # Where the card cannot be read, there is no telling what it names; the next write removes what is left.
+    with contextlib.suppress(OSError, ValueError):
+        card = find_card(uri)
+        writer.discard(keep={shard["file"] for shard in card.shards} if card else set())
 
 
-def _publish(filesystem: pafs.FileSystem, folder: str, staging: str, card: Card) -> None:
-    """Swap the staged shards in: old card first out, new card last in."""
-    card_path = f"{folder}/{CARD_FILE}"
-    if filesystem.get_file_info(card_path).type != pafs.FileType.NotFound:
-        filesystem.delete_file(card_path)
-    for info in filesystem.get_file_info(pafs.FileSelector(folder)):
-        if fnmatch(info.base_name, "shard-*.parquet") or fnmatch(
-            info.base_name, f"{CARD_FILE}.*.tmp"
-        ):
-            filesystem.delete_file(info.path)
-        elif info.base_name.startswith(STAGING_PREFIX) and info.base_name != Path(staging).name:
-            filesystem.delete_dir(info.path)
-    for shard in card.shards:
-        filesystem.move(f"{staging}/{shard['file']}", f"{folder}/{shard['file']}")
-    write_atomically(filesystem, card_path, card.to_json().encode())
+def _read_shard(
+    uri: Uri, filesystem: pafs.FileSystem, folder: str, shard: Mapping[str, Any],
+    columns: Sequence[str], card: Card,
+) -> pa.Table:  # fmt: skip
+    where = storage.join(uri, shard["file"])
+    try:
+        source = pds.dataset([f"{folder}/{shard['file']}"], format=PARQUET, filesystem=filesystem)
+        table = source.to_table(columns=list(columns))
+        check_table(table, card, where)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{where} is missing. {REWRITE}") from None
+    except (pa.ArrowException, OSError) as error:
+        kind = OSError if isinstance(error, OSError) else ValueError
+        reason = str(error).splitlines()[0]
+        raise kind(f"{where} cannot be read, or was changed: {reason}. {REWRITE}") from error
+    held = {
+        "trials": (len(table), shard["n_trials"]),
+        "bins": (table["n_bins"].to_numpy().sum(dtype=np.int64), shard["n_bins"]),
+        f"trials of {shard['split']}": (
+            table["split"].to_pylist().count(shard["split"]),
+            len(table),
+        ),
+    }
+    for what, (got, wanted) in held.items():
+        if got != wanted:
+            raise ValueError(
+                f"{where} was changed: it must hold {wanted} {what}, got {got}. {REWRITE}"
+            )
+    return table
 
 
-def _find_card(uri: Uri) -> Card | None:
-    filesystem, folder = filesystem_of(uri)
-    path = f"{folder}/{CARD_FILE}"
-    if filesystem.get_file_info(path).type == pafs.FileType.NotFound:
-        return None
-    with filesystem.open_input_file(path) as file:
-        return Card.from_json(file.read().decode(), where=f"{uri}/{CARD_FILE}")
-
-
-def read_card(uri: Uri) -> Card:
-    """The card of the dataset under `uri`; FileNotFoundError where there is none."""
-    card = _find_card(uri)
-    if card is None:
-        raise FileNotFoundError(
-            f"No {CARD_FILE} under {uri}. Write one with: python jobs/ingest.py --help"
+def _read_tables(
+    uri: Uri, card: Card, split: str | None, columns: Sequence[str] | None
+) -> list[pa.Table]:
+    names = column_names(card, columns)
+    shards = card.shards_of(None if split is None else [split])
+    with storage.reaching(uri):
+        filesystem, folder = storage.filesystem_of(uri)
+    with ThreadPoolExecutor(THREADS) as threads:
+        return list(
+            threads.map(lambda s: _read_shard(uri, filesystem, folder, s, names, card), shards)
         )
-    return card
-
-
-def verify_dataset(uri: Uri) -> Card:
-    """The card, after every shard was compared with its checksum.
-
-    Raises FileNotFoundError or ValueError naming the shard that is missing, truncated or changed.
-    """
-    card = read_card(uri)
-    filesystem, folder = filesystem_of(uri)
-    for shard in card.shards:
-        where = f"{uri}/{shard['file']}"
-        info = filesystem.get_file_info(f"{folder}/{shard['file']}")
-        if info.type == pafs.FileType.NotFound:
-            raise FileNotFoundError(
-                f"{where} is missing. Write it again, with overwrite=True (--overwrite)."
-            )
-        if info.size != shard["n_bytes"]:
-            raise ValueError(
-                f"{where} must be {shard['n_bytes']} bytes, got {info.size}: truncated or changed. "
-                "Write it again, with overwrite=True (--overwrite)."
-            )
-        digest = hashlib.sha256()
-        with filesystem.open_input_stream(f"{folder}/{shard['file']}") as stream:
-            while block := stream.read(2**22):
-                digest.update(block)
-        if digest.hexdigest() != shard["sha256"]:
-            raise ValueError(
-                f"{where} was changed. Write it again, with overwrite=True (--overwrite)."
-            )
-    return card
-
-
-def _shard_paths(uri: Uri, card: Card) -> tuple[pafs.FileSystem, list[str]]:
-    filesystem, folder = filesystem_of(uri)
-    return filesystem, [f"{folder}/{shard['file']}" for shard in card.shards]
-
-
-def check_split(card: Card, split: str | None) -> None:
-    if split is not None and split not in card.splits:
-        there = ", ".join(card.splits)
-        raise ValueError(f"dataset {card.name!r} has no split {split!r}; there are: {there}.")
-
-
-def _read_table(uri: Uri, card: Card, split: str | None, columns: Sequence[str] | None) -> pa.Table:
-    check_split(card, split)
-    filesystem, paths = _shard_paths(uri, card)
-    source = pds.dataset(paths, format="parquet", filesystem=filesystem)
-    keep = None if split is None else pds.field("split") == split
-    return source.to_table(columns=column_names(card, columns), filter=keep)
 
 
 def load_trialset(
@@ -294,18 +170,32 @@ def load_trialset(
     """A split, or all trials, in memory, without Ray.
 
     columns: read only these of the optional columns, such as ["covariate:vel", "latents"].
+    Raises ValueError or OSError, naming the file, for one that is not as the card describes it.
     """
     card = read_card(uri)
-    return trialset_from_tables([_read_table(uri, card, split, columns)], card)
+    return _trialset(uri, card, _read_tables(uri, card, split, columns))
 
 
 def load_trials(uri: Uri, split: str | None = None) -> list[Trial]:
     """A split, or all trials, as `Trial`s, without Ray."""
     card = read_card(uri)
-    table = _read_table(uri, card, split, None)
-    splits = dict(zip(table["trial_id"].to_pylist(), table["split"].to_pylist(), strict=True))
-    trials = trialset_from_tables([table], card)
+    tables = _read_tables(uri, card, split, None)
+    trials = _trialset(uri, card, tables)
+    splits = {
+        trial_id: one
+        for table in tables
+        for trial_id, one in zip(
+            table["trial_id"].to_pylist(), table["split"].to_pylist(), strict=True
+        )
+    }
     return trials_of(trials, [splits[trial_id] for trial_id in trials.trial_ids])
+
+
+def _trialset(uri: Uri, card: Card, tables: list[pa.Table]) -> TrialSet:
+    trials = trialset_from_tables(tables, card)
+    if len(set(trials.trial_ids)) < len(trials):
+        raise ValueError(f"{os.fspath(uri)}: trial ids must be unique, some occur twice. {REWRITE}")
+    return trials
 
 
 def read_dataset(
@@ -313,16 +203,16 @@ def read_dataset(
 ) -> ray.data.Dataset:
     """A split, or all trials, as a Ray dataset of Arrow blocks with the columns of `tables`.
 
-    columns: read only these of the optional columns. Raises ValueError for an unknown split.
+    columns: read only these of the optional columns. Only files of the split are opened.
+    Raises ValueError for an unknown split, and where a file is missing or truncated.
     """
     import ray.data
-    import ray.data.expressions
 
     card = read_card(uri)
-    check_split(card, split)
-    filesystem, paths = _shard_paths(uri, card)
+    shards = card.shards_of(None if split is None else [split])
+    check_sizes(uri, shards)
+    filesystem, folder = storage.filesystem_of(uri)
+    paths = [f"{folder}/{shard['file']}" for shard in shards]
     trials = ray.data.read_parquet(paths, filesystem=filesystem, partitioning=None)
-    if split is not None:
-        trials = trials.filter(expr=ray.data.expressions.col("split") == split)
-    # Ray pushes both into the read: other columns are not read, other trials not kept.
+    # Ray pushes it into the read: other columns are not read.
     return trials.select_columns(column_names(card, columns))

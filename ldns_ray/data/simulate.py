@@ -1,4 +1,4 @@
-"""Simulated recordings with known rates and latents: Lorenz systems, and speech-like trials.
+"""Simulated recordings with known rates and latents: Lorenz systems, speech-like trials, reaches.
 
 Everything is keyed by (seed, trial index): a trial's content depends on neither order nor on how
 many trials are drawn together. Shapes: B trials, T bins, N units, D latents.
@@ -11,8 +11,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ldns_ray.data.draws import BLOCK, SYSTEM, TRIAL, check_positive, keyed_generator, poisson
 from ldns_ray.data.schema import Trial
+from ldns_ray.data.simulate_reach import reach
 from ldns_ray.data.splits import assign_splits
+
+__all__ = ["critically_damped", "lorenz", "lorenz_trajectories", "reach", "speech"]
 
 # The period of the standard Lorenz system's dominant frequency, and a point on its attractor.
 LORENZ_PERIOD = 1.5008
@@ -21,13 +25,6 @@ LORENZ_CHUNK = 256
 
 # Variance in time of an articulator that follows phoneme targets of unit variance (measured).
 LATENT_VARIANCE = 0.62
-
-# Keys that keep the random streams of one seed apart.
-_SYSTEM, _TRIAL, _BLOCK = 0, 1, 2
-
-
-def _generator(seed: int, *key: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence([seed, *key]))
 
 
 def _softplus(x: np.ndarray, beta: float) -> np.ndarray:
@@ -83,14 +80,14 @@ def lorenz(
     latents: the three coordinates, each z-scored over the trial's own bins. rates: softplus with
     beta 2 of `C x + log(mean_rate)`, rows of C of unit length. Spikes are Poisson.
     """
-    _positive(n_trials=n_trials, n_bins=n_bins, n_units=n_units, mean_rate=mean_rate)
-    loading_N3 = _generator(seed, _SYSTEM).standard_normal((n_units, 3))
+    check_positive(n_trials=n_trials, n_bins=n_bins, n_units=n_units, mean_rate=mean_rate)
+    loading_N3 = keyed_generator(seed, SYSTEM).standard_normal((n_units, 3))
     loading_N3 /= np.linalg.norm(loading_N3, axis=1, keepdims=True)
     splits = assign_splits(n_trials, fractions, seed)
     step = LORENZ_PERIOD / samples_per_period
     for first in range(0, n_trials, LORENZ_CHUNK):
         trials = range(first, min(first + LORENZ_CHUNK, n_trials))
-        generators = [_generator(seed, _TRIAL, i) for i in trials]
+        generators = [keyed_generator(seed, TRIAL, i) for i in trials]
         start_B3 = np.stack([LORENZ_START + 2.0 * g.standard_normal(3) for g in generators])
         path_BT3 = lorenz_trajectories(start_B3, burn_in + n_bins, step=step)[:, burn_in:]
         path_BT3 = path_BT3 - path_BT3.mean(axis=1, keepdims=True)
@@ -99,7 +96,7 @@ def lorenz(
         for i, generator, x_T3 in zip(trials, generators, path_BT3, strict=True):
             rates_TN = _softplus(x_T3 @ loading_N3.T + math.log(mean_rate), beta=2.0)
             yield Trial(
-                spikes=_poisson(generator, rates_TN),
+                spikes=poisson(generator, rates_TN),
                 trial_id=f"lorenz{i:06d}",
                 session="lorenz",
                 split=splits[i],
@@ -131,30 +128,30 @@ def speech(
     around log-normal channel means (`mean_rate` counts per bin); each unit's log gain walks from
     block to block with sd `gain_drift`, and blocks are the sessions. Spikes are Poisson.
     """
-    _positive(n_trials=n_trials, n_units=n_units, min_bins=min_bins, n_latents=n_latents)
-    _positive(n_phonemes=n_phonemes, n_blocks=n_blocks, mean_rate=mean_rate)
-    _positive(bin_width_s=bin_width_s)
+    check_positive(n_trials=n_trials, n_units=n_units, min_bins=min_bins, n_latents=n_latents)
+    check_positive(n_phonemes=n_phonemes, n_blocks=n_blocks, mean_rate=mean_rate)
+    check_positive(bin_width_s=bin_width_s)
     if max_bins < min_bins:
         raise ValueError(f"max_bins must be at least min_bins ({min_bins}), got {max_bins}.")
-    system = _generator(seed, _SYSTEM)
+    system = keyed_generator(seed, SYSTEM)
     targets_PD = system.standard_normal((n_phonemes, n_latents))
     loading_ND = system.standard_normal((n_units, n_latents)) / math.sqrt(n_latents)
     spread = 0.8
     mean_N = mean_rate * np.exp(spread * system.standard_normal(n_units) - spread**2 / 2)
-    steps_GN = _generator(seed, _BLOCK).standard_normal((n_blocks, n_units)) * gain_drift
+    steps_GN = keyed_generator(seed, BLOCK).standard_normal((n_blocks, n_units)) * gain_drift
     log_gain_GN = np.cumsum(steps_GN, axis=0) - steps_GN[0]
     block = [i * n_blocks // n_trials for i in range(n_trials)]
     splits = assign_splits(n_trials, fractions, seed, strata=np.array(block))
     # Half the variance of the log-rate keeps the mean of its exponential near mean_N.
     offset_N = np.log(mean_N) - 0.5 * LATENT_VARIANCE * (loading_ND**2).sum(axis=1)
     for i in range(n_trials):
-        generator = _generator(seed, _TRIAL, i)
+        generator = keyed_generator(seed, TRIAL, i)
         n_bins = int(generator.integers(min_bins, max_bins + 1))
         target_TD = _phoneme_targets(generator, targets_PD, n_bins, bin_width_s)
         x_TD = critically_damped(target_TD, rate_hz=4.0, step=bin_width_s)
         rates_TN = np.exp(x_TD @ loading_ND.T + offset_N + log_gain_GN[block[i]])
         yield Trial(
-            spikes=_poisson(generator, rates_TN),
+            spikes=poisson(generator, rates_TN),
             trial_id=f"speech{i:06d}",
             session=f"block{block[i]:03d}",
             split=splits[i],
@@ -194,14 +191,3 @@ def critically_damped(target_TD: np.ndarray, *, rate_hz: float, step: float) -> 
         x, v = target + (error + push) * decay, (v - w * push) * decay
         path[t] = x
     return path
-
-
-def _poisson(generator: np.random.Generator, rates_TN: np.ndarray) -> np.ndarray:
-    counts = generator.poisson(rates_TN)
-    return counts.astype(np.uint8 if counts.max() <= 255 else np.uint16)
-
-
-def _positive(**settings: float) -> None:
-    for name, value in settings.items():
-        if not value > 0:
-            raise ValueError(f"{name} must be positive, got {value}.")

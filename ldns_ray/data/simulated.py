@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ldns_ray import storage
-from ldns_ray.config import Experiment
+from ldns_ray.config import Dataset, Experiment
 from ldns_ray.data import simulate
 from ldns_ray.data.schema import Trial
 from ldns_ray.data.shards import write_dataset
@@ -21,16 +21,23 @@ def simulated_dataset(experiment: Experiment, root: str) -> str:
     uri = storage.join(root, "datasets", f"{d.simulator}-{fingerprint(d)}")
     if storage.exists(storage.join(uri, "dataset.json")):
         return uri
-    trials: Iterator[Trial]
-    if d.simulator == "lorenz":
-        trials = simulate.lorenz(d.n_trials, n_bins=d.max_bins, n_units=d.n_units, seed=d.seed)
-        bin_width_s = 1.0
-    else:
-        bin_width_s = 0.02
-        trials = simulate.speech(
-            d.n_trials, n_units=d.n_units, min_bins=d.min_bins, max_bins=d.max_bins, seed=d.seed, bin_width_s=bin_width_s
-        )  # fmt: skip
+    trials, bin_width_s, covariate_units = _simulate(d)
     write_dataset(
-        trials, uri, name=d.simulator, bin_width_s=bin_width_s, source="simulated", provenance={"simulator": to_dict(d)}
+        trials, uri, name=d.simulator, bin_width_s=bin_width_s, covariate_units=covariate_units,
+        source="simulated", provenance={"simulator": to_dict(d)},
     )  # fmt: skip
     return uri
+
+
+def _simulate(d: Dataset) -> tuple[Iterator[Trial], float, dict[str, str]]:
+    """The trials, the width of their bins in seconds, and the physical units of their covariates."""
+    n, n_units, seed = d.n_trials, d.n_units, d.seed
+    if d.simulator == "lorenz":
+        return simulate.lorenz(n, d.max_bins, n_units, seed=seed), 1.0, {}
+    if d.simulator == "reach":
+        trials = simulate.reach(n, n_units, seed=seed, bin_width_s=0.005, n_bins=d.max_bins)
+        return trials, 0.005, {"velocity": "m/s"}
+    trials = simulate.speech(
+        n, n_units, seed=seed, bin_width_s=0.02, min_bins=d.min_bins, max_bins=d.max_bins
+    )
+    return trials, 0.02, {}

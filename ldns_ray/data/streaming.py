@@ -26,11 +26,11 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from ldns_ray.data import parts
+from ldns_ray.data import pieces
 from ldns_ray.data.batches import Batch, TrialSet
 from ldns_ray.data.card import Card
 from ldns_ray.data.groups import mixed, regrouped
-from ldns_ray.data.parts import Part
+from ldns_ray.data.pieces import Piece
 from ldns_ray.data.residence import trial_bytes
 from ldns_ray.data.shards import check_split, read_card
 from ldns_ray.data.tables import trialset_from_tables
@@ -73,8 +73,8 @@ class Stream:
         return read_card(self.uri)
 
     @cached_property
-    def shards(self) -> list[Part]:
-        return parts.whole_shards(self.uri, self.card, self.split)
+    def shards(self) -> list[Piece]:
+        return pieces.whole_shards(self.card, self.split)
 
     @property
     def n_trials(self) -> int:
@@ -126,11 +126,11 @@ class Stream:
         sizes = [shares(self.n_trials, batch_size, r, world_size) for r in range(world_size)]
         first, mine = sum(map(sum, sizes[:rank])), sizes[rank]
         if epoch is None:
-            sets = self._read(parts.cut(self.shards, first, sum(mine)))
+            sets = self._read(pieces.cut(self.shards, first, sum(mine)))
         else:
-            shards = parts.shuffled(self.shards, seed=seed, epoch=epoch)
+            shards = pieces.shuffled(self.shards, seed=seed, epoch=epoch)
             sets = mixed(
-                self._read(parts.cut(shards, first, sum(mine))),
+                self._read(pieces.cut(shards, first, sum(mine))),
                 max(SHUFFLE_BATCHES * max(mine), SHUFFLE_BYTES // self.trial_bytes),
                 np.random.default_rng([seed, epoch, rank + 1]),
             )
@@ -160,20 +160,20 @@ class Stream:
 
     # -- reading ------------------------------------------------------------------------------
 
-    def tables(self, wanted: Sequence[Part] | None = None) -> Iterator[pa.Table]:
-        """Parts of the split, or all of it, read here, in order."""
+    def tables(self, wanted: Sequence[Piece] | None = None) -> Iterator[pa.Table]:
+        """Pieces of the split, or all of it, read here, in order."""
         return self._reader()(self.shards if wanted is None else wanted)
 
     def dataset(
-        self, wanted: Sequence[Part] | None = None, readers: int = READERS
+        self, wanted: Sequence[Piece] | None = None, readers: int = READERS
     ) -> ray.data.Dataset:
-        """Parts of the split, or all of it, as a Ray dataset of Arrow blocks, in order."""
+        """Pieces of the split, or all of it, as a Ray dataset of Arrow blocks, in order."""
         import ray.data
 
         read = self._reader()
 
         def read_rows(rows: pa.Table) -> Iterator[pa.Table]:
-            return read([Part(**row) for row in rows.to_pylist()])
+            return read([Piece(**row) for row in rows.to_pylist()])
 
         items = [part._asdict() for part in (self.shards if wanted is None else wanted)]
         dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
@@ -188,16 +188,15 @@ class Stream:
         dataset.context.execution_options.preserve_order = True
         return dataset
 
-    def _reader(self) -> Callable[[Sequence[Part]], Iterator[pa.Table]]:
+    def _reader(self) -> Callable[[Sequence[Piece]], Iterator[pa.Table]]:
         return functools.partial(
-            parts.read,
+            pieces.read,
             self.uri,
-            split=self.split,
             columns=["trial_id", "session", "n_bins", *self.columns],
             n_rows=max(1, BLOCK_BYTES // self.trial_bytes),
         )
 
-    def _read(self, wanted: Sequence[Part]) -> Iterator[TrialSet]:
+    def _read(self, wanted: Sequence[Piece]) -> Iterator[TrialSet]:
         if not self.through_ray:
             for table in ahead(self.tables(wanted), READERS):
                 yield trialset_from_tables([table], self.card, sort=False)
@@ -207,7 +206,7 @@ class Stream:
                 # A copy, lest trials that wait in a buffer keep their blocks in the object store.
                 yield trials.subset(np.arange(len(trials)))
 
-    def _blocks(self, wanted: Sequence[Part]) -> Iterable[pa.Table]:
+    def _blocks(self, wanted: Sequence[Piece]) -> Iterable[pa.Table]:
         import ray.data
 
         dataset = self.dataset(wanted)

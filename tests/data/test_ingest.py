@@ -1,275 +1,424 @@
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
-from jobs import describe, ingest
-from ldns_ray.cli import run
-from ldns_ray.data.ingest import AngleSpec, ArraySpec, npz_trials
-from ldns_ray.data.shards import load_trials, read_card, write_dataset
+from ldns_ray import storage
+from ldns_ray.data import shards
+from ldns_ray.data.card import Card
+from ldns_ray.data.ingest import ingest
+from ldns_ray.data.progress import Progress
+from tests.data.archives import ArchiveReader, archive
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def aligned(folder: Path, **changes: Any) -> Path:
-    rng = np.random.default_rng(0)
-    arrays: dict[str, Any] = {
-        "spikes": (rng.random((6, 3, 20)) < 0.2).astype(np.uint8),
-        "target": np.array([0, 1, 2, 3, 4, 6]),
-        "vel": rng.normal(size=(6, 20, 2)),
-    }
-    np.savez(folder / "a.npz", **(arrays | changes))
-    return folder / "a.npz"
+def run(
+    files: Sequence[Path | str], uri: Path | str, reader: ArchiveReader | None = None, **options
+) -> Card:
+    settings = {"name": "x", "parallel": False, **options}
+    return ingest(files, reader or ArchiveReader(), uri, **settings)
 
 
-def continuous(folder: Path, **changes: Any) -> Path:
-    rng = np.random.default_rng(0)
-    arrays: dict[str, Any] = {
-        "counts": rng.poisson(1.0, (50, 4)).astype(np.uint8),
-        "vel": rng.normal(size=(50, 2)),
-        "start": np.array([0, 10, 30]),
-        "len": np.array([8, 12, 20]),
-    }
-    np.savez(folder / "c.npz", **(arrays | changes))
-    return folder / "c.npz"
+def recordings(folder: Path, n_files: int, **options) -> list[Path]:
+    return [archive(folder / f"day{i:02d}.npz", seed=i, **options) for i in range(n_files)]
 
 
-LONG: dict[str, Any] = {
-    "spikes": "counts", "axes": ("time", "unit"), "bin_ms": 50, "sample_ms": 50,
-    "trial_start": "start", "trial_len": "len",
-}  # fmt: skip
+def assert_alone(uri: Path) -> None:
+    """There is nothing but the card and its shards."""
+    named = {"dataset.json", *(shard["file"] for shard in shards.read_card(uri).shards)}
+    assert {path.name for path in uri.iterdir()} == named
 
 
-def test_aligned_trials_are_rebinned(tmp_path: Path) -> None:
-    path = aligned(tmp_path)
-    arrays = np.load(path)
-    trials = list(npz_trials(path, bin_ms=5, covariates=[ArraySpec("hand", "vel", "m/s")]))
-    assert [t.trial_id for t in trials] == [f"{i:06d}" for i in range(6)]
-    for i, t in enumerate(trials):
-        assert t.spikes.shape == (4, 3)
-        assert t.spikes.dtype == np.uint8
-        for b in range(4):
-            at = slice(5 * b, 5 * b + 5)
-            np.testing.assert_array_equal(t.spikes[b], arrays["spikes"][i, :, at].sum(axis=1))
-            wanted = arrays["vel"][i, at].mean(axis=0)
-            np.testing.assert_allclose(t.covariates["hand"][b], wanted, atol=1e-6)
+def reads(log: Path) -> list[str]:
+    return log.read_text().split() if log.exists() else []
 
 
-def test_any_order_of_axes_gives_the_same_trials(tmp_path: Path) -> None:
-    plain = list(npz_trials(aligned(tmp_path), bin_ms=5))
-    spikes = np.load(tmp_path / "a.npz")["spikes"].transpose(2, 0, 1)
-    path = aligned(tmp_path, spikes=spikes)
-    turned = list(npz_trials(path, bin_ms=5, axes=("time", "trial", "unit")))
-    for a, b in zip(plain, turned, strict=True):
-        np.testing.assert_array_equal(a.spikes, b.spikes)
-
-
-def test_counts_may_exceed_a_byte_after_binning(tmp_path: Path) -> None:
-    path = aligned(tmp_path, spikes=np.full((6, 3, 20), 200, np.uint8))
-    first = next(npz_trials(path, bin_ms=5))
-    assert first.spikes.dtype == np.uint16
-    assert first.spikes[0, 0] == 1000
-
-
-def test_covariates_may_already_be_binned(tmp_path: Path) -> None:
-    vel = np.random.default_rng(1).normal(size=(6, 4)).astype(np.float32)
-    trials = list(
-        npz_trials(aligned(tmp_path, vel=vel), bin_ms=5, covariates=[ArraySpec("vel", "vel")])
-    )
-    np.testing.assert_array_equal(trials[2].covariates["vel"], vel[2][:, None])
-
-
-def test_long_recording_is_cut_at_its_trials(tmp_path: Path) -> None:
-    path = continuous(tmp_path)
-    arrays = np.load(path)
-    trials = list(npz_trials(path, **LONG, covariates=[ArraySpec("vel", "vel")]))
-    assert [t.n_bins for t in trials] == [8, 12, 20]
-    for t, start in zip(trials, (0, 10, 30), strict=True):
-        np.testing.assert_array_equal(t.spikes, arrays["counts"][start : start + t.n_bins])
-        wanted = arrays["vel"][start : start + t.n_bins].astype(np.float32)
-        np.testing.assert_array_equal(t.covariates["vel"], wanted)
-
-
-def test_long_recording_is_cut_into_windows(tmp_path: Path) -> None:
-    path = continuous(tmp_path)
-    options = LONG | {"trial_start": None, "trial_len": None, "bin_ms": 100, "window_samples": 12}
-    trials = list(npz_trials(path, **options, covariates=[ArraySpec("vel", "vel")]))
-    assert [t.n_bins for t in trials] == [6, 6, 6, 6]
-    arrays = np.load(path)
-    np.testing.assert_array_equal(trials[1].spikes[0], arrays["counts"][12:14].sum(axis=0))
-    wanted = arrays["vel"][12:14].mean(axis=0)
-    np.testing.assert_allclose(trials[1].covariates["vel"][0], wanted, atol=1e-6)
-
-
-@pytest.mark.parametrize("text", ["angle=target*45", "angle=degrees[target]", "angle=direct"])
-def test_angles_are_kept_as_cos_and_sin(tmp_path: Path, text: str) -> None:
-    degrees = np.arange(8) * 45.0
-    path = aligned(tmp_path, degrees=degrees, direct=degrees[[0, 1, 2, 3, 4, 6]])
-    trials = list(npz_trials(path, bin_ms=5, angles=[AngleSpec.parse(text)]))
-    angles = np.array([t.conditions["angle"] for t in trials])
-    root = np.sqrt(0.5)
-    wanted = [[1, 0], [root, root], [0, 1], [-root, root], [-1, 0], [0, -1]]
-    np.testing.assert_allclose(angles, wanted, atol=1e-7)
-    raw = trials[5].conditions["direct" if "direct" in text else "target"]
-    assert raw.tolist() == [270.0 if "direct" in text else 6.0]
-
-
-def test_labels_come_from_their_arrays(tmp_path: Path) -> None:
-    split = np.array(["train", "val", "test", "train", "val", "test"])
-    days = np.array(list("aabbcc"))
-    path = aligned(tmp_path, part=split, day=days, number=np.arange(6) + 70)
-    trials = list(npz_trials(path, bin_ms=5, split="part", session="day", trial_id="number"))
-    assert [t.split for t in trials] == split.tolist()
-    assert [t.session for t in trials] == days.tolist()
-    assert trials[0].trial_id == "000070"
-    assert next(npz_trials(path, bin_ms=5, session="monkey J")).session == "monkey J"
-
-
-@pytest.mark.parametrize(
-    ("changes", "options", "message"),
-    [
-        ({}, {"spikes": "spike"}, "a.npz has no array 'spike' for spikes; there are: spikes, target"),
-        ({}, {"bin_ms": 2.5}, "whole multiple of the sample width, got 2.5 ms bins of 1 ms samples"),
-        ({}, {"bin_ms": 0.5}, "whole multiple of the sample width"),
-        ({}, {"bin_ms": 3}, "trial 0 has 20 samples of 1 ms, not a whole number of 3 ms bins"),
-        ({}, {"axes": ("trial", "time")}, "must name its 3 axes.* got trial,time for shape"),
-        ({}, {"axes": ("trial", "unit", "unit")}, "must name its 3 axes"),
-        ({}, {"trial_start": "target"}, "'spikes' has a trial axis"),
-        ({}, {"covariates": [ArraySpec("v", "target")]}, "covariate 'v' 'target' must follow"),
-        ({"vel": np.zeros((5, 20, 2))}, {"covariates": [ArraySpec("v", "vel")]}, r"got shape .5, 20"),
-        ({"target": np.zeros(5)}, {"stratify": "target"}, r"one entry per trial .6., got shape .5,"),
-        ({"target": np.zeros(5)}, {"conditions": [ArraySpec("t", "target")]}, "condition 't'"),
-        ({"p": np.array(["dev"] * 6)}, {"split": "p"}, "'p' must hold train, val, test, got 'dev'"),
-        ({"d": np.arange(4)}, {"angles": [AngleSpec("a", "target", table="d")]},
-         "'target' must index the 4 entries of 'd', got 0 … 6"),
-        ({"spikes": np.full((6, 3, 20), 0.5)}, {}, "trial '000000', in 1 ms bins, bin 0, unit 0: .*whole"),
-        ({"spikes": -np.ones((6, 3, 20))}, {}, "a.npz: trial '000000'.* not be negative, got -1.0"),
-        ({"spikes": np.array([{}])}, {}, "array 'spikes' holds Python objects"),
-    ],
-)  # fmt: skip
-def test_bad_aligned_input_is_refused(
-    tmp_path: Path, changes: dict[str, Any], options: dict[str, Any], message: str
-) -> None:
-    path = aligned(tmp_path, **changes)
-    with pytest.raises(ValueError, match=message):
-        list(npz_trials(path, **({"bin_ms": 5} | options)))
-
-
-@pytest.mark.parametrize(
-    ("changes", "options", "message"),
-    [
-        ({"len": np.array([8, 12, 21])}, {}, "trial 2 must lie within the recording's 50 samples, "
-         "got samples 30 … 50"),
-        ({"start": np.array([-1, 10, 30])}, {}, "trial 0 must lie within"),
-        ({"len": np.array([8, 0, 20])}, {}, "trial 1 must lie within"),
-        ({"len": np.array([8, 12])}, {}, r"trial_len 'len' must have one entry per trial \(3\)"),
-        ({"len": np.array([8.0, 12, 20])}, {}, "'len' must be whole numbers"),
-        ({}, {"trial_len": None}, "needs trial_start and trial_len, or windows"),
-        ({}, {"window_samples": 5}, "needs trial_start and trial_len, or windows"),
-        ({"vel": np.zeros((49, 2))}, {"covariates": [ArraySpec("v", "vel")]}, "covariate 'v'"),
-        ({}, {"bin_ms": 150}, "trial 0 has 8 samples of 50 ms, not a whole number of 150 ms"),
-    ],
-)  # fmt: skip
-def test_bad_long_input_is_refused(
-    tmp_path: Path, changes: dict[str, Any], options: dict[str, Any], message: str
-) -> None:
-    path = continuous(tmp_path, **changes)
-    with pytest.raises(ValueError, match=message):
-        list(npz_trials(path, **(LONG | options)))
-
-
-def test_missing_and_foreign_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="No file .*none.npz"):
-        npz_trials(tmp_path / "none.npz", bin_ms=5)
-    (tmp_path / "text.npz").write_text("not an archive")
-    np.save(tmp_path / "plain.npy", np.zeros(3))
-    for name in ("text.npz", "plain.npy"):
-        with pytest.raises(ValueError, match=f"{name} is not a .npz file"):
-            npz_trials(tmp_path / name, bin_ms=5)
-
-
-def test_specs_are_parsed() -> None:
-    assert ArraySpec.parse("vel=hand_vel:m/s") == ArraySpec("vel", "hand_vel", "m/s")
-    assert ArraySpec.parse("vel:m/s") == ArraySpec("vel", "vel", "m/s")
-    assert ArraySpec.parse("vel") == ArraySpec("vel", "vel", "")
-    assert AngleSpec.parse("a=t*-22.5") == AngleSpec("a", "t", -22.5)
-    for bad in ("=", "a=b=c"):
-        with pytest.raises(ValueError, match="expected NAME=ARRAY:UNIT"):
-            ArraySpec.parse(bad)
-    for bad in ("target", "a=t*x", "a=t*1-2"):
-        with pytest.raises(ValueError, match="expected NAME=ARRAY .degrees."):
-            AngleSpec.parse(bad)
-
-
-def test_reach_plan_recording(shared_data: Path, tmp_path: Path) -> None:
-    trials = npz_trials(
-        shared_data / "pmd_reach_plan_train.npz", spikes="spikes_1ms", bin_ms=5, trial_id="trial_id",
-        angles=[AngleSpec.parse("angle=target*45")], stratify="target",
-    )  # fmt: skip
-    card = write_dataset(trials, tmp_path / "d", name="reach", bin_width_s=0.005)
-    back = load_trials(tmp_path / "d")
-    assert len(back) == 728
-    assert {t.spikes.shape for t in back} == {(140, 97)}
-    arrays = np.load(shared_data / "pmd_reach_plan_train.npz")
-    wanted = arrays["spikes_1ms"].reshape(728, 97, 140, 5).sum(-1).transpose(0, 2, 1)
-    order = np.argsort(arrays["trial_id"])
-    np.testing.assert_array_equal(np.stack([t.spikes for t in back]), wanted[order])
-    assert {split: x["n_trials"] for split, x in card.splits.items()} == {
-        "train": 437, "val": 146, "test": 145,
-    }  # fmt: skip
-    targets = {split: Counter(t.conditions["target"][0] for t in back if t.split == split)
-               for split in card.splits}  # fmt: skip
-    for target in range(8):
-        n = sum(counts[target] for counts in targets.values())
-        assert abs(targets["train"][target] - 0.6 * n) <= 2
-
-
-def test_jobs_ingest_and_describe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "reach"
-    options = ["--bin-ms", "5", "--covariate", "vel=vel:m/s", "--angle", "angle=target*45"]
-    assert ingest.main(["npz", str(aligned(tmp_path)), "--out", str(out), *options]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].startswith(f"Dataset: {out}")
-    card = read_card(out)
-    assert card.name == "reach"
+def test_one_file_keeps_its_names(tmp_path: Path) -> None:
+    vel = np.random.default_rng(0).normal(size=(20, 6, 2)).astype(np.float32)
+    path = archive(tmp_path / "day1.npz", n_trials=20, vel=vel, unit_names=list("abcd"))
+    card = run([path], tmp_path / "d", source="here", citation="C", licence="L", seed=3)
+    assert shards.verify_dataset(tmp_path / "d") == card
+    assert_alone(tmp_path / "d")
+    trials = shards.load_trials(tmp_path / "d")
+    assert [trial.trial_id for trial in trials] == [f"{i:03d}" for i in range(20)]
+    assert {trial.session for trial in trials} == {"day1"}
+    np.testing.assert_array_equal(trials[7].spikes, np.load(path)["spikes"][7])
+    np.testing.assert_array_equal(trials[7].covariates["vel"], vel[7])
     assert card.covariates == {"vel": {"size": 2, "unit": "m/s"}}
-    assert describe.main([str(out), "--verify", "--plot", str(tmp_path / "p.png")]) == 0
-    text = capsys.readouterr().out
-    assert "silent units: none" in text
-    assert "vel (2, m/s)" in text
-    assert text.splitlines()[-1] == f"Picture: {tmp_path / 'p.png'}"
-    assert (tmp_path / "p.png").stat().st_size > 10_000
+    assert (card.bin_width_s, card.unit_names) == (0.01, ["a", "b", "c", "d"])
+    assert (card.source, card.citation, card.licence) == ("here", "C", "L")
+    assert {s: counts["n_trials"] for s, counts in card.splits.items()} == {
+        "train": 12, "val": 4, "test": 4,
+    }  # fmt: skip
 
 
-def test_job_simulates(tmp_path: Path) -> None:
-    small = ["--out", str(tmp_path / "s"), "--n-trials", "8", "--n-units", "4", "--max-bins", "120"]
-    assert ingest.main(["simulate", "speech", *small]) == 0
-    assert read_card(tmp_path / "s").provenance["settings"]["max_bins"] == 120
-    with pytest.raises(ValueError, match="--max-bins is no option of lorenz"):
-        ingest.main(["simulate", "lorenz", *small])
-
-
-def test_a_job_ends_with_one_line_on_bad_input(tmp_path: Path) -> None:
-    command = [sys.executable, "jobs/describe.py", str(tmp_path)]
-    failed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert failed.returncode == 2
-    assert failed.stderr == (
-        f"error: No dataset.json under {tmp_path}. Write one with: python jobs/ingest.py --help\n"
+def test_the_card_tells_what_it_was_made_of(tmp_path: Path) -> None:
+    files = recordings(tmp_path, 2)
+    spikes = np.ones((3, 6, 4), np.uint8)
+    spikes[0] = 0
+    files.append(archive(tmp_path / "a.npz", spikes=spikes))
+    card = run(
+        files, tmp_path / "d", ArchiveReader(min_count=2), provenance={"animal": "J"}, seed=5
     )
+    assert card.provenance["animal"] == "J"
+    made = card.provenance["ingest"]
+    assert made["reader"]["kind"] == "ArchiveReader"
+    assert made["reader"]["options"]["min_count"] == 2
+    assert (made["seed"], made["fractions"], made["stratify"]) == (5, [0.6, 0.2, 0.2], "auto")
+    assert [file["label"] for file in made["files"]] == ["a", "day00", "day01"]
+    assert made["files"][0] == {
+        "label": "a", "n_bytes": files[-1].stat().st_size, "sha256": storage.digest(files[-1]),
+        "n_trials": 2, "dropped": {"too quiet": 1},
+    }  # fmt: skip
 
 
-def test_debugging_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(argv: list[str]) -> int:
-        raise ValueError("bad\nvalue")
+def test_several_files_are_one_dataset_in_any_order(tmp_path: Path) -> None:
+    files = recordings(tmp_path / "train", 2, session=["s1"] * 5 + ["s2"] * 5)
+    files += recordings(tmp_path / "test", 2)
+    card = run(files, tmp_path / "d")
+    assert shards.verify_dataset(tmp_path / "d").n_trials == 40
+    trials = {trial.trial_id: trial for trial in shards.load_trials(tmp_path / "d")}
+    assert trials["train/day01/003"].session == "s1"
+    assert trials["test/day01/003"].session == "test/day01"
+    np.testing.assert_array_equal(trials["train/day01/003"].spikes, np.load(files[1])["spikes"][3])
+    sessions = Counter((t.session, t.split) for t in trials.values())
+    assert sessions["s1", "train"] == sessions["s2", "train"] == 6
+    assert sessions["test/day00", "train"] == sessions["test/day01", "train"] == 6
+    assert run(files[::-1], tmp_path / "turned", shard_bytes=100).fingerprint == card.fingerprint
+    assert run(files, tmp_path / "seed", seed=1).fingerprint != card.fingerprint
+    assert run(files[:3], tmp_path / "fewer").fingerprint != card.fingerprint
 
-    monkeypatch.setenv("LDNS_DEBUG", "1")
-    with pytest.raises(ValueError, match="bad"):
-        run(fail)
-    monkeypatch.delenv("LDNS_DEBUG")
-    with pytest.raises(SystemExit, match="2"):
-        run(fail)
+
+def test_files_may_bring_splits_or_leave_them_open(tmp_path: Path) -> None:
+    held_out = archive(tmp_path / "held_out.npz", seed=1, split=["test"] * 10)
+    targets = np.arange(20)[:, None] % 2
+    open_file = archive(tmp_path / "open.npz", n_trials=20, target=targets)
+    with pytest.raises(
+        ValueError, match=r"open.npz: conditions and their sizes must be \{\} as in"
+    ):
+        run([held_out, open_file], tmp_path / "d")
+    archive(held_out, seed=1, split=["test"] * 10, target=np.zeros((10, 1)))
+    run([held_out, open_file], tmp_path / "d", fractions=(0.5, 0.5, 0))
+    trials = shards.load_trials(tmp_path / "d")
+    splits = Counter((t.session, t.split, t.conditions["target"].item()) for t in trials)
+    assert splits == {
+        ("held_out", "test", 0.0): 10,
+        ("open", "train", 0.0): 5, ("open", "train", 1.0): 5,
+        ("open", "val", 0.0): 5, ("open", "val", 1.0): 5,
+    }  # fmt: skip
+
+
+def test_strata_of_the_reader_are_shared_out_evenly(tmp_path: Path) -> None:
+    stratum = np.random.default_rng(0).permutation(["easy"] * 20 + ["hard"] * 10)
+    files = [
+        archive(tmp_path / f"{name}.npz", n_trials=30, seed=i, stratum=stratum)
+        for i, name in enumerate("ab")
+    ]
+    run(files, tmp_path / "d")
+    run(files, tmp_path / "none", stratify="none")
+
+    def easy(uri: Path) -> int:
+        train = shards.load_trials(uri, "train")
+        return sum(stratum[int(t.trial_id.split("/")[1])] == "easy" for t in train)
+
+    assert easy(tmp_path / "d") == 24
+    assert easy(tmp_path / "none") != 24
+
+
+def test_the_same_again_is_no_work(tmp_path: Path) -> None:
+    log = tmp_path / "reads"
+    reader = ArchiveReader(log=str(log))
+    files = recordings(tmp_path, 3)
+    card = run(files, tmp_path / "d", reader)
+    assert len(reads(log)) == 3
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "d").iterdir()}
+    storage.write_bytes(tmp_path / "d" / "parts" / "0-0.parquet", b"left by a killed run")
+    assert run(files[::-1], tmp_path / "d", reader, name="y") == card
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "d").iterdir()} == before
+    assert len(reads(log)) == 3
+
+
+def test_another_dataset_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    log = tmp_path / "reads"
+    reader = ArchiveReader(log=str(log))
+    files = recordings(tmp_path, 2)
+    first = run(files, tmp_path / "d", reader)
+
+    def refused(message: str, *arguments, **options) -> None:
+        with pytest.raises(FileExistsError, match=rf"holds another dataset .*{message}\. Choose"):
+            run(*arguments, **options)
+
+    refused("other seed", files, tmp_path / "d", reader, seed=1)
+    refused("other reader, stratify", files, tmp_path / "d", stratify="none")
+    refused("other files", files[:1], tmp_path / "d", reader)
+    content = bytearray(files[0].read_bytes())
+    content[len(content) // 2] ^= 1
+    files[0].write_bytes(content)
+    refused("other content of the files", files, tmp_path / "d", reader)
+    assert len(reads(log)) == 2
+    archive(files[0], seed=9)
+    second = run(files, tmp_path / "d", reader, overwrite=True)
+    assert second.fingerprint != first.fingerprint
+    assert shards.verify_dataset(tmp_path / "d") == second
+    shards.write_dataset(
+        shards.load_trials(tmp_path / "d"), tmp_path / "e", name="x", bin_width_s=1
+    )
+    refused("made in another way", files, tmp_path / "e", reader)
+
+
+def test_all_files_that_cannot_be_read_are_told_at_once(tmp_path: Path) -> None:
+    log = tmp_path / "reads"
+    reader = ArchiveReader(log=str(log))
+    files = recordings(tmp_path, 9)
+    for path in files[:7]:
+        path.write_bytes(b"no archive")
+    archive(files[2], trial_id=["a"] * 10)
+    with pytest.raises(ValueError, match="^7 of 9 files cannot be read") as caught:
+        run(files, tmp_path / "d", reader)
+    lines = str(caught.value).split("\n")
+    assert len(lines) == 8
+    assert lines[1].startswith(f"{files[0]}: it is not a .npz file")
+    assert lines[3].startswith(f"{files[2]}: trial 'a' occurs twice")
+    assert lines[6] == "and 2 more."
+    assert lines[7].startswith(f"2 of 9 files are kept in {tmp_path}/d/parts: running the same")
+    log.unlink()
+    recordings(tmp_path, 7)
+    card = run(files, tmp_path / "d", reader)
+    assert reads(log) == [path.name for path in files[:7]]
+    assert card.fingerprint == run(files, tmp_path / "e").fingerprint
+    assert_alone(tmp_path / "d")
+
+
+def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
+    files = recordings(tmp_path, 2)
+    files[1].write_bytes(b"no archive")
+    for name in ("0123-4567.parquet", "0123.json.89ab.tmp"):
+        storage.write_bytes(tmp_path / "d" / "parts" / name, b"half")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="1 of 2 files are kept"):
+            run(files, tmp_path / "d")
+        left = sorted(path.suffix for path in (tmp_path / "d" / "parts").iterdir())
+        assert left == [".json", ".parquet"]
+
+
+def test_where_nothing_was_read_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "a.npz").write_bytes(b"no archive")
+    (tmp_path / "b.npz").write_bytes(b"no archive")
+    with pytest.raises(ValueError, match=r"^[^\n]*/a.npz: it is not a .npz file[^\n]*$"):
+        run([tmp_path / "a.npz"], tmp_path / "d")
+    with pytest.raises(ValueError, match=r"^2 of 2 files cannot be read:\n") as caught:
+        run([tmp_path / "a.npz", tmp_path / "b.npz"], tmp_path / "d")
+    assert "kept" not in str(caught.value)
+    assert list((tmp_path / "d").iterdir()) == []
+
+
+def test_what_shows_only_in_the_whole_keeps_the_parts(tmp_path: Path) -> None:
+    log = tmp_path / "reads"
+    reader = ArchiveReader(log=str(log))
+    files = [archive(tmp_path / f"{i}.npz", n_trials=1, seed=i) for i in range(3)]
+    with pytest.raises(ValueError, match=r"split test: too few of the 3 trials"):
+        run(files, tmp_path / "d", reader)
+    run(files, tmp_path / "d", reader, fractions=(0.7, 0.3, 0))
+    assert len(reads(log)) == 3
+    files.append(archive(tmp_path / "wide.npz", n_units=5))
+    with pytest.raises(
+        ValueError, match=rf"^{tmp_path}/wide.npz has 5 units, {tmp_path}/0.npz has 4"
+    ):
+        run(files, tmp_path / "e")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fractions": (0.5, 0.2, 0.2)}, "fractions must be 3 shares"),
+        ({"stratify": "target"}, "stratify must be auto or none, got 'target'"),
+        ({"shard_bytes": 0}, "shard_bytes must be at least 1, got 0"),
+    ],
+)
+def test_wrong_options_are_refused_before_a_file_is_read(
+    tmp_path: Path, options: dict, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        run(recordings(tmp_path, 1), tmp_path / "d", **options)
+    assert not (tmp_path / "d").exists()
+
+
+def test_files_and_dataset_may_be_on_an_object_store(tmp_path: Path) -> None:
+    files = recordings(tmp_path, 2)
+    for path in files:
+        storage.write_bytes(f"memory://in/{path.name}", path.read_bytes())
+    card = run([f"memory://in/{path.name}" for path in files], "memory://out/d")
+    assert shards.verify_dataset("memory://out/d") == card
+    assert not storage.exists("memory://out/d/parts")
+    assert card.fingerprint == run(files, tmp_path / "d").fingerprint
+
+
+def test_progress_goes_from_the_first_file_to_the_last_trial(tmp_path: Path) -> None:
+    files = recordings(tmp_path, 4)
+    files[3].write_bytes(b"no archive")
+    with pytest.raises(ValueError, match="1 of 4 files"):
+        run(files, tmp_path / "d")
+    archive(files[3], n_trials=5)
+    seen: list[Progress] = []
+    run(files, tmp_path / "d", on_progress=seen.append)
+    read = [p for p in seen if p.stage == "read"]
+    assert [(p.done, p.files, p.kept, p.trials) for p in read] == [
+        (1, 4, 1, 10), (2, 4, 2, 20), (3, 4, 3, 30), (4, 4, 3, 35),
+    ]  # fmt: skip
+    assert read[2].seconds_left is None
+    assert read[3].seconds_left == 0
+    assert read[3].done_bytes == read[3].n_bytes == sum(path.stat().st_size for path in files)
+    written = [p for p in seen if p.stage == "write"]
+    assert [(p.done, p.trials, p.of_trials) for p in written] == [
+        (1, 10, 35), (2, 20, 35), (3, 30, 35), (4, 35, 35),
+    ]  # fmt: skip
+    assert seen == read + written
+
+
+def test_progress_in_words() -> None:
+    some = Progress("read", 12, 5, 2, 1, 800, None, 12_000_000, 6_000_000, 2_000_000, 50.0, 40.0)
+    assert some.mb_per_s == 0.1
+    assert some.seconds_left == 50
+    assert str(some) == "read 5 of 12 files (2 kept, 1 failed), 800 trials, 0.1 MB/s, 50 s left"
+    written = Progress("write", 1, 0, 0, 0, 250, 1000, 10**6, 0, 0, 40.0, 0.0)
+    assert str(written) == "written 250 of 1000 trials, 2 min left"
+    begun = Progress("read", 12, 1, 1, 0, 80, None, 12, 2, 2, 1.0, 1.0)
+    assert str(begun) == "read 1 of 12 files (1 kept), 80 trials"
+
+
+def test_ray_makes_the_same_dataset(ray_session: None, tmp_path: Path) -> None:
+    log = tmp_path / "reads"
+    reader = ArchiveReader(log=str(log))
+    files = recordings(tmp_path, 5)
+    here = run(files, tmp_path / "here", reader)
+    bad = files[3].read_bytes(), files[1].read_bytes()
+    files[3].write_bytes(b"no archive")
+    archive(files[1], trial_id=["a"] * 10)
+    log.unlink()
+    seen: list[Progress] = []
+    with pytest.raises(ValueError, match="^2 of 5 files cannot be read") as caught:
+        run(files, tmp_path / "there", reader, parallel=None, on_progress=seen.append)
+    assert f"\n{files[1]}: trial 'a' occurs twice" in str(caught.value)
+    assert f"\n{files[3]}: it is not a .npz file" in str(caught.value)
+    assert sorted(reads(log)) == [path.name for path in files]
+    assert [p.done for p in seen] == [1, 2, 3, 4, 5]
+    assert (seen[-1].failed, seen[-1].trials) == (2, 30)
+    log.unlink()
+    for path, content in zip((files[3], files[1]), bad, strict=True):
+        path.write_bytes(content)
+    connected: list[str] = []
+    options = {"parallel": None, "connect": lambda: connected.append("once")}
+    there = run(files, tmp_path / "there", reader, **options)
+    assert run(files, tmp_path / "there", reader, **options) == there
+    assert connected == ["once"]
+    assert sorted(reads(log)) == [files[1].name, files[3].name]
+    assert there.fingerprint == here.fingerprint
+    assert_alone(tmp_path / "there")
+    assert shards.verify_dataset(tmp_path / "there").provenance == here.provenance
+
+
+def test_without_ray_running_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    with pytest.raises(RuntimeError, match="Ray is not running. Call ray.init"):
+        run(recordings(tmp_path, 2), tmp_path / "d", parallel=None)
+
+
+@pytest.mark.slow
+def test_files_and_dataset_may_be_on_s3(tmp_path: Path, s3: str) -> None:
+    files = recordings(tmp_path, 3)
+    places = [f"{s3}/in/{path.name}" for path in files]
+    for path, place in zip(files, places, strict=True):
+        storage.write_bytes(place, path.read_bytes())
+    storage.write_bytes(places[1], b"no archive")
+    with pytest.raises(ValueError, match=f"^1 of 3 files .*\n{places[1]}: it is not"):
+        run(places, f"{s3}/d")
+    assert storage.exists(f"{s3}/d/parts")
+    storage.write_bytes(places[1], files[1].read_bytes())
+    seen: list[Progress] = []
+    card = run(places, f"{s3}/d", on_progress=seen.append)
+    assert seen[2].kept == 2
+    assert shards.verify_dataset(f"{s3}/d") == card
+    assert not storage.exists(f"{s3}/d/parts")
+    assert card.fingerprint == run(files, tmp_path / "d").fingerprint
+    assert run(places[::-1], f"{s3}/d") == card
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from ldns_ray.data.ingest import ingest
+from tests.data.archives import ArchiveReader
+
+def connect():
+    import ray
+    ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=100_000_000,
+             log_to_driver=False, logging_level="WARNING")
+
+if __name__ == "__main__":
+    folder, uri, parallel = sys.argv[1:]
+    ingest(sorted(Path(folder).glob("*.npz")), ArchiveReader(seconds=0.005), uri, name="x",
+           shard_bytes=3000, parallel=parallel == "ray", connect=connect,
+           on_progress=lambda progress: print(progress.stage, progress.done, flush=True))
+"""
+
+
+def killed(script: Path, arguments: Sequence[object], n_lines: int, seconds: float) -> None:
+    """Run a script in a process of its own, killed so many seconds after so many lines of its output."""
+    process = subprocess.Popen(
+        [sys.executable, str(script), *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for _ in range(n_lines):
+        assert process.stdout.readline()
+    time.sleep(seconds)
+    # With all of Ray's processes, of which some would end by themselves only minutes later.
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    for child in children:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    psutil.wait_procs(children)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_the_next_run_completes_the_same_dataset(tmp_path: Path) -> None:
+    files = recordings(tmp_path / "files", 12, n_trials=20)
+    reader = ArchiveReader(seconds=0.005)
+    wanted = run(files, tmp_path / "whole", reader, shard_bytes=3000)
+    assert len(wanted.shards) > 1
+    script = tmp_path / "run.py"
+    script.write_text(SCRIPT)
+    rng = np.random.default_rng(0)
+    # A line for each file read, then one for each file written: a moment in each tenth of them.
+    lines = (2.4 * (np.arange(10) + rng.random(10))).astype(int).tolist()
+    left = []
+    for i, n_lines in enumerate([*lines, 4]):
+        uri = tmp_path / f"d{i}"
+        arguments = (tmp_path / "files", uri, "here" if i < len(lines) else "ray")
+        killed(script, arguments, n_lines, rng.uniform(0, 0.1 if n_lines < 12 else 0.005))
+        left.append(len(list(uri.glob("parts/*.json"))))
+        card = run(files, uri, reader, shard_bytes=3000)
+        assert card.fingerprint == wanted.fingerprint
+        assert shards.verify_dataset(uri) == card
+        assert_alone(uri)
+    # Of the files read before, none but those under way were read again.
+    assert all(
+        n >= min(n_lines, 12) for n, n_lines in zip(left, lines, strict=False) if n_lines < 12
+    )
+    assert sum(n == 12 for n in left) >= 3, "some were killed while the dataset was written"

@@ -9,6 +9,7 @@ from ldns_ray.data.schema import (
     Trial,
     TrialChecker,
     as_counts,
+    check_bin_width,
     check_trials,
     validate_trial,
 )
@@ -37,11 +38,11 @@ def test_counts_keep_their_values_and_take_the_smaller_type() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (-1.0, r"trial 'a', bin 1, unit 2: .*not be negative, got -1.0"),
-        (0.5, r"trial 'a', bin 1, unit 2: .*whole numbers .*, got 0.5"),
-        (np.nan, r"trial 'a', bin 1, unit 2: .*finite, got nan"),
+        (-1.0, r"trial 'a', bin 1, unit 2: .*not be negative, got -1.0 .1 such.*Leave out what is"),
+        (0.5, r"trial 'a', bin 1, unit 2: .*whole numbers .*, got 0.5 .*Give the counts"),
+        (np.nan, r"trial 'a', bin 1, unit 2: .*finite, got nan .*Cut the trial where"),
         (np.inf, r"bin 1, unit 2: .*finite, got inf"),
-        (65536.0, r"bin 1, unit 2: .*at most 65535, got 65536.0"),
+        (65536.0, r"bin 1, unit 2: .*at most 65535, got 65536.0 .*Narrower bins"),
     ],
 )
 def test_counts_that_are_none_are_refused_by_place(value: float, message: str) -> None:
@@ -60,11 +61,19 @@ def test_counts_must_be_numbers() -> None:
     ("changes", "message"),
     [
         ({"split": "valid"}, "trial 'a': split must be one of train, val, test, got 'valid'"),
-        ({"spikes": np.zeros((0, 3), np.uint8)}, "at least 1 bin and 1 unit, got shape"),
+        ({"spikes": np.zeros((0, 3), np.uint8)}, "trial 'a': needs at least 1 bin .* Leave it out"),
         ({"spikes": np.zeros(4, np.uint8)}, "spikes must be .bins, units., got shape"),
         (
             {"covariates": {"vel": np.zeros((3, 2))}},
-            "covariate 'vel' .* shape .4, any., got .3, 2.",
+            "covariate 'vel' .* shape .4, any., got .3, 2.. Sample it once per bin",
+        ),
+        ({"covariates": {"vel": np.full((4, 2), 1e60)}}, "'vel' .* must be finite, got inf"),
+        ({"latents": np.zeros((4, 0))}, "latents must have at least 1 channel, got none"),
+        ({"trial_id": "\ud800"}, "trial_id must be Unicode text"),
+        ({"session": 3}, "trial 'a': session must be a non-empty string, got 3"),
+        (
+            {"covariates": {3: np.ones((4, 1)), "b": np.ones((4, 1))}},
+            "covariate name must be .*got 3",
         ),
         ({"covariates": {"vel": np.full((4, 2), np.nan)}}, "'vel' .* must be finite, got nan"),
         ({"conditions": {"target": np.zeros((1, 1))}}, "condition 'target' .* got .1, 1."),
@@ -92,8 +101,18 @@ def test_validated_arrays_are_float32() -> None:
 @pytest.mark.parametrize(
     ("second", "message"),
     [
-        (trial("a"), "trial 'a' occurs twice"),
-        (trial("b", spikes=np.zeros((4, 2), np.uint8)), "trial 'b': unit count must be 3 .* got 2"),
+        (
+            trial("a"),
+            "trial 'a' occurs twice, now in session 'day1'.*Put the session's name before",
+        ),
+        (
+            trial("b", spikes=np.zeros((4, 2), np.uint8)),
+            "trial 'b': unit count must be 3 as in earlier trials of session 'day1', got 2. Keep",
+        ),
+        (
+            trial("b", spikes=np.zeros((4, 2), np.uint8), session="day2"),
+            "trial 'b': unit count must be 3 as in earlier sessions, got 2.*a dataset per session",
+        ),
         (trial("b", covariates={}), "trial 'b': covariates .* must be {'vel': 2} .* got {}"),
         (trial("b", conditions={"target": np.ones(2)}), "conditions .* got {'target': 2}"),
         (trial("b", latents=np.ones((4, 2))), "number of latents must be 0 .* got 2"),
@@ -103,6 +122,25 @@ def test_validated_arrays_are_float32() -> None:
 def test_trials_that_do_not_fit_their_predecessors_are_refused(second: Trial, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         list(check_trials([trial("a"), second]))
+
+
+def test_the_file_is_named_where_it_is_known() -> None:
+    checker = TrialChecker()
+    checker.check(trial("a"), "day1.npz: ")
+    for bad in (trial("a"), trial("b", covariates={}), trial("c", split="no"), trial("")):
+        with pytest.raises(ValueError, match="^day1.npz: trial"):
+            checker.check(bad, "day1.npz: ")
+
+
+@pytest.mark.parametrize("width", [0, -0.01, np.nan, np.inf, "5", None])
+def test_bin_widths_are_positive_and_finite(width: object) -> None:
+    with pytest.raises(ValueError, match="bin_width_s must be positive, got .*0.005 for bins of 5"):
+        check_bin_width(width)  # type: ignore[arg-type]
+
+
+def test_fingerprint_outlives_layouts_on_disk() -> None:
+    """Stages are found by the fingerprint of their dataset: it changes with the data alone."""
+    assert fingerprint([trial("a"), trial("b", n_bins=7)]) == "3a831805b6cedd47"
 
 
 def fingerprint(trials: list[Trial], bin_width_s: float = 0.01, unit: str = "m/s") -> str:

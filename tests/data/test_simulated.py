@@ -8,7 +8,7 @@ from ldns_ray.settings import override
 from tests.pipelines import files
 
 
-@pytest.mark.parametrize("simulator", ["lorenz", "speech"])
+@pytest.mark.parametrize("simulator", ["lorenz", "speech", "reach"])
 def test_simulated_datasets_follow_their_settings(tiny, tmp_path, simulator):
     e = override(tiny, {"dataset.simulator": simulator, "dataset.min_bins": 60})
     uri = simulated_dataset(e, str(tmp_path))

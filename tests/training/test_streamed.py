@@ -49,9 +49,9 @@ def test_validation_trials_are_those_of_the_split(tmp_path, monkeypatch, kept):
     train, val = (one_job.stream(s).load() for s in ("train", "val"))
     (wanted,) = one_job.resident(train, val, Workers()).validation_batches()
     passes = []
-    read = streaming.parts.read
+    read = streaming.pieces.read
     monkeypatch.setattr(
-        streaming.parts, "read", lambda *args, **kw: passes.append(1) or read(*args, **kw)
+        streaming.pieces, "read", lambda *args, **kw: passes.append(1) or read(*args, **kw)
     )
     for _ in range(2):
         (batch,) = streamed.validation_batches()

@@ -1,0 +1,37 @@
+"""One pass over a dataset that need not fit in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ldns_ray.data.batches import TrialSet
+from ldns_ray.data.shards import check_split, read_card
+from ldns_ray.data.tables import column_names, trialset_from_tables
+from ldns_ray.storage import Uri, filesystem_of
+
+SET_ENTRIES = 2**23
+"""Counts of a set, at most: reading takes about ten bytes of memory for each."""
+
+
+def iter_trialsets(
+    uri: Uri, split: str | None = None, columns: Sequence[str] | None = None
+) -> Iterator[tuple[str, TrialSet]]:
+    """Every trial once: (split, some trials of it in the order of their ids), shard by shard.
+
+    Memory grows neither with the dataset nor with its shards; a set has at least one trial.
+    split: of this split only; other shards are not opened.
+    columns: read only these of the optional columns, such as ["covariate:vel", "latents"].
+    Raises ValueError, when the first set is asked for, for an unknown split or column.
+    """
+    card = read_card(uri)
+    check_split(card, split)
+    names = column_names(card, columns)
+    n_trials = max(1, SET_ENTRIES // (card.max_bins * card.n_units))
+    filesystem, folder = filesystem_of(uri)
+    for shard in card.shards_of(None if split is None else [split]):
+        with filesystem.open_input_file(f"{folder}/{shard['file']}") as file:
+            for batch in pq.ParquetFile(file).iter_batches(n_trials, columns=names):
+                yield shard["split"], trialset_from_tables([pa.Table.from_batches([batch])], card)
