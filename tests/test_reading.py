@@ -129,7 +129,9 @@ def test_a_bad_shard_is_named_before_anything_is_trained(tiny, tmp_path, change)
         shard.unlink()
     else:
         shard.write_bytes(bytes(content[:-3]) if change == "truncated" else bytes(content))
-    with pytest.raises((ValueError, FileNotFoundError), match=f"{shard.name} .*Write the dataset again"):
+    with pytest.raises(
+        (ValueError, FileNotFoundError), match=f"{shard.name} .*Write the dataset again"
+    ):
         pipeline.run()
     assert observer.started == []
 
