@@ -97,6 +97,25 @@ def test_streams_through_ray_where_it_runs(tiny, tmp_path, ray_session, monkeypa
     assert ways.count(("val", True)) == 1
 
 
+def test_train_is_told_on_the_command_line(job, refuses, tiny, tmp_path, tracking_uri):
+    few = [
+        f"autoencoder.{k}=1"
+        for k in ("n_blocks", "optimisation.epochs", "optimisation.warmup_epochs")
+    ]
+    common = ("speech_small", "--data", simulated_dataset(tiny, str(tmp_path)), "--root", tmp_path / "root",
+              "--tracking-uri", tracking_uri, "--workers", 0, "--until", "autoencoder", *few)  # fmt: skip
+    code, out, err = job("train", *common, "hardware.data=streamed")
+    assert (code, err) == (0, "")
+    assert "autoencoder  trials are streamed: hardware.data=streamed" in out
+    assert "must be one of 'auto', 'resident', 'streamed', got 'memory'" in refuses(
+        "train", *common, "hardware.data=memory"
+    )
+    assert "Unknown setting 'hardware.date'. Did you mean hardware.data" in refuses(
+        "train", *common, "hardware.date=streamed"
+    )
+    assert "settings say hardware.data alone" in refuses("sweep_speech", "hardware.workers=2")
+
+
 # -- Checksums
 
 
