@@ -337,6 +337,17 @@ def test_settings_are_listed(job):
     assert "diffusion.optimisation.epochs = 120" in out.splitlines()
 
 
+def test_a_reader_that_leaves_is_no_error():
+    """As `| head` does: there is nothing to tell, and nobody to tell it."""
+    command = [sys.executable, "-c", "import sys; from ldns_ray.cli import run\n"
+               "run(lambda argv: print('line\\n' * 100_000) or sys.stdout.flush())"]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"line\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
 def test_sample(job, refuses, trained, tmp_path):
     command = ["sample", trained.model_uri, "--n-steps", "3"]
     code, out, err = job(*command, "--n", "5", "--out", tmp_path / "a")
