@@ -269,7 +269,7 @@ def test_describe(job, trained):
     ):
         assert text in out
     assert trained.card.fingerprint in out
-    assert "match their checksums" in out
+    assert "Checksums match" in out
     assert out.splitlines()[-1] == f"Dataset: {trained.data_uri}"
 
 
