@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from ldns_ray import storage
 from ldns_ray.config import Dataset, Experiment
 from ldns_ray.data import simulate
+from ldns_ray.data.publishing import find_present, is_whole
 from ldns_ray.data.schema import Trial
 from ldns_ray.data.shards import write_dataset
 from ldns_ray.settings import fingerprint, to_dict
 
 
 def simulated_dataset(experiment: Experiment, root: str) -> str:
-    """The URI of the experiment's simulated dataset, made if it is not there."""
+    """The URI of the experiment's simulated dataset, made if it is not there, not whole, or of another schema."""
     d = experiment.dataset
     if not d.simulator:
         raise ValueError(
@@ -19,12 +20,13 @@ def simulated_dataset(experiment: Experiment, root: str) -> str:
             "then pass --data URI."
         )
     uri = storage.join(root, "datasets", f"{d.simulator}-{fingerprint(d)}")
-    if storage.exists(storage.join(uri, "dataset.json")):
+    present = find_present(uri, overwrite=True)
+    if present is not None and is_whole(uri, present):
         return uri
     trials, bin_width_s, covariate_units = _simulate(d)
     write_dataset(
         trials, uri, name=d.simulator, bin_width_s=bin_width_s, covariate_units=covariate_units,
-        source="simulated", provenance={"simulator": to_dict(d)},
+        source="simulated", provenance={"simulator": to_dict(d)}, overwrite=True,
     )  # fmt: skip
     return uri
 
