@@ -53,7 +53,7 @@ def reads(log: Path) -> list[str]:
 def test_trials_come_back_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group_bytes: int
 ) -> None:
-    monkeypatch.setattr(rowgroups, "GROUP_BYTES", group_bytes)
+    monkeypatch.setattr(rowgroups, "ROW_GROUP_BYTES", group_bytes)
     trials = [replace(t, split="val+test" if i % 2 else t.split) for i, t in enumerate(ragged())]
     trials[7] = replace(trials[7], spikes=trials[7].spikes.astype(np.uint16) + 300)
     path = tmp_path / "x.parquet"
@@ -74,7 +74,7 @@ def test_trials_come_back_as_they_were(
 
 
 def test_memory_is_that_of_a_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rowgroups, "GROUP_BYTES", 4 * 6000)
+    monkeypatch.setattr(rowgroups, "ROW_GROUP_BYTES", 4 * 6000)
     alive: weakref.WeakSet[Trial] = weakref.WeakSet()
     most = 0
 

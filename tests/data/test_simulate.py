@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from ldns_ray.data.schema import check_trials
+from ldns_ray.data.schema import TrialChecker
 from ldns_ray.data.simulate import (
     LORENZ_PERIOD,
     LORENZ_START,
@@ -65,7 +65,10 @@ def test_lorenz_follows_its_definition() -> None:
     ids=["lorenz", "speech"],
 )
 def test_spikes_are_poisson_draws_of_the_rates(trials: list) -> None:
-    assert len(list(check_trials(trials))) == len(trials)
+    checker = TrialChecker()
+    for trial in trials:
+        checker.check(trial)
+    assert len(checker) == len(trials)
     spikes = np.concatenate([t.spikes for t in trials]).astype(np.float64)
     rates = np.concatenate([t.rates for t in trials])
     z = (spikes - rates).sum(axis=0) / np.sqrt(rates.sum(axis=0))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ldns_ray.data.batches import TrialSet
-from ldns_ray.data.schema import check_trials
+from ldns_ray.data.schema import TrialChecker
 from ldns_ray.data.simulate import reach
 from ldns_ray.data.simulate_reach import (
     AMPLITUDE_M,
@@ -35,7 +35,8 @@ STRAIGHT = Movement(
 
 @pytest.fixture(scope="module")
 def reaches() -> TrialSet:
-    trials = list(check_trials(reach(240, seed=3)))
+    checker = TrialChecker()
+    trials = [checker.check(trial) for trial in reach(240, seed=3)]
     return TrialSet.from_trials(trials, bin_width_s=0.005)
 
 
