@@ -233,7 +233,8 @@ def test_nan_inside_a_trial_is_named(tmp_path: Path) -> None:
     heldin = changed(changed(HELDIN, (1, 0)), (1, 2, 1))
     tensors = TENSORS | {"train_spikes_heldin": heldin, "train_spikes_heldout": heldout}
     assert refused(save(tmp_path / "a.h5", tensors)) == (
-        "trial 'train/000001', bin 2, unit 1: spike counts must be finite, got nan (1 such entries)."
+        "trial 'train/000001', bin 2, unit 1: spike counts must be finite, got nan (1 such entries). "
+        "Cut the trial where the recording has gaps, or leave it out."
     )
     behavior = changed(changed(BEHAVIOR["train_behavior"], (1, 0)), (1, 1, 1))
     path = save(tmp_path / "b.h5", TENSORS | BEHAVIOR | {"train_behavior": behavior})
