@@ -108,7 +108,7 @@ def numbers(
     return result
 
 
-def labels(path: str, column: str, values: np.ndarray) -> list[str]:
+def read_strata(path: str, column: str, values: np.ndarray) -> list[str]:
     """A column of the trials table as one text per trial, to stratify by."""
     single = values.ndim == 1 and (values.dtype != object or isinstance(values[0], str))
     if not single:
@@ -119,7 +119,7 @@ def labels(path: str, column: str, values: np.ndarray) -> list[str]:
     return [str(value) for value in values]
 
 
-def choices(
+def read_splits(
     path: str, ids: Sequence[str], column: str, values: np.ndarray, *, ldns_rule: bool
 ) -> list[str]:
     """What each trial's split may be, or `NO_SPLIT`.
