@@ -15,7 +15,7 @@ import numpy as np
 
 from ldns_ray import storage
 from ldns_ray.checks import one_of
-from ldns_ray.data.card import CARD_FILE, Card, read_card
+from ldns_ray.data.card import Card, find_card
 from ldns_ray.data.collecting import collect, in_parallel, one_by_one, prepare
 from ldns_ray.data.parts import (
     PART_VERSION,
@@ -103,9 +103,9 @@ def ingest(
         "seed": seed,
         "stratify": stratify,
     }
-    if not overwrite and storage.exists(storage.join(uri, CARD_FILE)):
-        card = read_card(uri)
-        _check_same(card, sources, choices, uri)
+    card = None if overwrite else find_card(uri)
+    if card is not None:
+        _check_made_of(sources, choices, card, uri)
         if is_whole(uri, card):
             storage.remove_folder(folder)
             return card
@@ -148,8 +148,8 @@ def ingest(
     return card
 
 
-def _check_same(
-    card: Card, sources: Sequence[Source], choices: Mapping[str, Any], uri: str
+def _check_made_of(
+    sources: Sequence[Source], choices: Mapping[str, Any], card: Card, uri: str
 ) -> None:
     """Raise FileExistsError unless a dataset was made of these files with these choices."""
     made = card.provenance.get("ingest")

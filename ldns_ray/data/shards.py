@@ -22,7 +22,7 @@ import pyarrow.fs as pafs
 
 from ldns_ray import storage
 from ldns_ray.data.batches import TrialSet
-from ldns_ray.data.card import CARD_FILE, Card, check_split, find_card, read_card
+from ldns_ray.data.card import Card, find_card, read_card
 from ldns_ray.data.card_checks import REWRITE
 from ldns_ray.data.card_writer import CardWriter
 from ldns_ray.data.publishing import check_same, find_present, is_whole, publish
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     import ray.data
 
 __all__ = [
-    "CARD_FILE",
-    "check_split",
     "load_trials",
     "load_trialset",
     "read_card",

@@ -13,6 +13,7 @@ import numpy as np
 from ldns_ray.data.binning import next_multiple, whole_bins
 from ldns_ray.data.formats.nwb_file import OBSERVED_SLACK_S, Refused, Spikes
 from ldns_ray.data.intervals import covered
+from ldns_ray.data.recordings import numbered
 from ldns_ray.data.schema import SPLITS
 from ldns_ray.data.splits import UNASSIGNED
 
@@ -54,7 +55,7 @@ def cut_windows(
         )
     number = np.arange(total) - np.repeat(np.cumsum(n_windows) - n_windows, n_windows)
     n_bins_S = np.full(total, round(window_s / bin_width_s))
-    ids = [f"{i:06d}" for i in range(total)]
+    ids = [numbered(i) for i in range(total)]
     return Cuts(ids, np.repeat(start, n_windows) + number * window_s, n_bins_S)
 
 

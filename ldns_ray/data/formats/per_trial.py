@@ -8,10 +8,8 @@ import numpy as np
 
 from ldns_ray.data.formats.named_arrays import NamedArrays, as_texts
 from ldns_ray.data.formats.specs import ArrayAngle, ValueSpec
+from ldns_ray.data.recordings import DIGITS
 from ldns_ray.data.splits import CHOICES, UNASSIGNED
-
-DIGITS = 6
-"""Whole numbers as names are filled up with zeros to so many digits, so that they sort as numbers."""
 
 
 def read_conditions(
