@@ -26,7 +26,7 @@ from ldns_ray.data.parts import (
     read_trials,
 )
 from ldns_ray.data.progress import Meter, Progress
-from ldns_ray.data.publishing import is_whole
+from ldns_ray.data.publishing import is_whole, taken
 from ldns_ray.data.recordings import Reader
 from ldns_ray.data.schema import Trial
 from ldns_ray.data.shards import write_dataset
@@ -154,10 +154,7 @@ def _check_made_of(
     """Raise FileExistsError unless a dataset was made of these files with these choices."""
     made = card.provenance.get("ingest")
     if made is None:
-        raise FileExistsError(
-            f"{uri} holds another dataset (fingerprint {card.fingerprint}), made in another way. "
-            "Choose another folder, or pass overwrite=True (--overwrite)."
-        )
+        raise taken(uri, card, "made in another way")
     other = [name for name, value in choices.items() if made.get(name) != value]
     files = [(file["label"], file["n_bytes"]) for file in made["files"]]
     if files != [(source.label, source.n_bytes) for source in sources]:
@@ -168,10 +165,7 @@ def _check_made_of(
         if digests != [file["sha256"] for file in made["files"]]:
             other.append("content of the files")
     if other:
-        raise FileExistsError(
-            f"{uri} holds another dataset (fingerprint {card.fingerprint}), made with other "
-            f"{', '.join(other)}. Choose another folder, or pass overwrite=True (--overwrite)."
-        )
+        raise taken(uri, card, f"made with other {', '.join(other)}")
 
 
 def _share_trials(

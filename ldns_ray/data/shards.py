@@ -158,7 +158,7 @@ def _read_tables(
     uri: Uri, card: Card, split: str | None, columns: Sequence[str] | None
 ) -> list[pa.Table]:
     names = column_names(card, columns)
-    shards = card.shards_of(None if split is None else [split])
+    shards = card.shards_of(split)
     with storage.reaching(uri):
         filesystem, folder = storage.filesystem_of(uri)
     with ThreadPoolExecutor(THREADS) as threads:
@@ -202,7 +202,7 @@ def read_dataset(
     import ray.data
 
     card = read_card(uri)
-    shards = card.shards_of(None if split is None else [split])
+    shards = card.shards_of(split)
     check_sizes(uri, shards)
     filesystem, folder = storage.filesystem_of(uri)
     paths = [f"{folder}/{shard['file']}" for shard in shards]

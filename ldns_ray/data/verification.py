@@ -40,13 +40,13 @@ def check_sizes(uri: Uri, shards: Sequence[Mapping[str, Any]]) -> None:
     _raise_first(bad)
 
 
-def verify_dataset(uri: Uri, splits: Sequence[str] | None = None) -> Card:
-    """The card, after every shard of some splits, or of all, was compared with its checksum.
+def verify_dataset(uri: Uri, split: str | None = None) -> Card:
+    """The card, after every shard of a split, or of all, was compared with its checksum.
 
     Raises FileNotFoundError or ValueError naming the first shard that is missing, truncated or changed.
     """
     card = read_card(uri)
-    shards = card.shards_of(splits)
+    shards = card.shards_of(split)
     check_sizes(uri, shards)
     filesystem, folder = storage.filesystem_of(uri)
     with storage.reaching(uri), ThreadPoolExecutor(THREADS) as threads:
