@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
     print_covariates(description, card)
     print_conditions(description, card)
     if args.verify:
-        print(f"\nAll {len(card.shards)} files match their checksums.")
+        print(f"\nChecksums match (files: {len(card.shards)}).")
     if args.no_plot:
         print(f"\nDataset: {args.dataset}")
         return 0

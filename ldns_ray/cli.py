@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import select
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 USER_ERROR = 2
+SIGPIPE = 141
+"""How shells tell of a program that lost its reader."""
 
 
 class JobError(RuntimeError):
@@ -34,11 +37,23 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
     try:
         sys.exit(main(sys.argv[1:]))
     except USER_ERRORS as error:
+        if isinstance(error, BrokenPipeError) and _unread():
+            sys.exit(SIGPIPE)
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         sys.exit(USER_ERROR)
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\n")
         sys.exit(130)
+
+
+def _unread() -> bool:
+    """Whether nobody reads the output any more, as after `| head`; it then goes nowhere."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def job_parser(doc: str | None, examples: str = "") -> argparse.ArgumentParser:

@@ -95,7 +95,7 @@ def verify(data_uri: str) -> str:
     """
     began = time.perf_counter()
     n_files = len(verify_dataset(data_uri).shards)
-    text = f"{n_files} files match their checksums ({time.perf_counter() - began:.1f} s)"
+    text = f"checksums match (files: {n_files}, {time.perf_counter() - began:.1f} s)"
     log.info("%s: %s", data_uri, text)
     return text
 

@@ -269,7 +269,7 @@ def test_describe(job, trained):
     ):
         assert text in out
     assert trained.card.fingerprint in out
-    assert "match their checksums" in out
+    assert "Checksums match" in out
     assert out.splitlines()[-1] == f"Dataset: {trained.data_uri}"
 
 
@@ -335,6 +335,17 @@ def test_settings_are_listed(job):
     assert (code, err) == (0, "")
     assert "autoencoder.width = 32" in out.splitlines()
     assert "diffusion.optimisation.epochs = 120" in out.splitlines()
+
+
+def test_a_reader_that_leaves_is_no_error():
+    """As `| head` does: there is nothing to tell, and nobody to tell it."""
+    command = [sys.executable, "-c", "import sys; from ldns_ray.cli import run\n"
+               "run(lambda argv: print('line\\n' * 100_000) or sys.stdout.flush())"]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"line\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
 
 
 def test_sample(job, refuses, trained, tmp_path):

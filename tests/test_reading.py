@@ -38,7 +38,7 @@ class Listening(Recorder):
 def test_small_trials_are_kept_in_memory_and_it_is_told_why(tiny, tmp_path):
     pipeline, observer = watched(fresh(tiny, tmp_path), Listening())
     pipeline.run("diffusion")
-    assert observer.remarks["dataset"] == "1 files match their checksums (0.0 s)"
+    assert re.fullmatch(r"checksums match \(files: 3, 0\.\d s\)", observer.remarks["dataset"])
     for stage in ("autoencoder", "diffusion"):
         assert re.fullmatch(
             r"trials are kept in memory: 0\.\d MB of [\d,.]+ MB that trials may take of the free memory",
@@ -97,20 +97,41 @@ def test_streams_through_ray_where_it_runs(tiny, tmp_path, ray_session, monkeypa
     assert ways.count(("val", True)) == 1
 
 
+def test_train_is_told_on_the_command_line(job, refuses, tiny, tmp_path, tracking_uri):
+    few = [
+        f"autoencoder.{k}=1"
+        for k in ("n_blocks", "optimisation.epochs", "optimisation.warmup_epochs")
+    ]
+    common = ("speech_small", "--data", simulated_dataset(tiny, str(tmp_path)), "--root", tmp_path / "root",
+              "--tracking-uri", tracking_uri, "--workers", 0, "--until", "autoencoder", *few)  # fmt: skip
+    code, out, err = job("train", *common, "hardware.data=streamed")
+    assert (code, err) == (0, "")
+    assert "autoencoder  trials are streamed: hardware.data=streamed" in out
+    assert "must be one of 'auto', 'resident', 'streamed', got 'memory'" in refuses(
+        "train", *common, "hardware.data=memory"
+    )
+    assert "Unknown setting 'hardware.date'. Did you mean hardware.data" in refuses(
+        "train", *common, "hardware.date=streamed"
+    )
+    assert "settings say hardware.data alone" in refuses("sweep_speech", "hardware.workers=2")
+
+
 # -- Checksums
 
 
 @pytest.mark.parametrize("change", ["changed", "truncated", "missing"])
 def test_a_bad_shard_is_named_before_anything_is_trained(tiny, tmp_path, change):
     pipeline, observer = watched(fresh(tiny, tmp_path), Listening())
-    (shard,) = Path(pipeline.data_uri).glob("*.parquet")
+    shard = next(Path(pipeline.data_uri).glob("val-*.parquet"))
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
     if change == "missing":
         shard.unlink()
     else:
         shard.write_bytes(bytes(content[:-3]) if change == "truncated" else bytes(content))
-    with pytest.raises((ValueError, FileNotFoundError), match=f"{shard.name} .*Write it again"):
+    with pytest.raises(
+        (ValueError, FileNotFoundError), match=f"{shard.name} .*Write the dataset again"
+    ):
         pipeline.run()
     assert observer.started == []
 

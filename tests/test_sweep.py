@@ -24,6 +24,7 @@ from ldns_ray.settings import override
 from ldns_ray.sweep import format_result, open_study, run_sweep
 from ldns_ray.tracking.connection import connect
 from ldns_ray.trial import trial_experiment
+from tests.pipelines import reaches, tiny_reach
 
 PLOTS = ("rasters", "population_counts", "correlations", "isi", "training_curves", "latents")
 
@@ -131,6 +132,47 @@ def test_trials_are_scored_on_the_validation_split(trained):
     ) == (trained.experiment)
 
 
+def test_a_missing_split_is_told_before_the_first_trial(plan, tiny, tracking_uri, tmp_path):
+    lacking = replace(
+        plan,
+        experiment=tiny_reach(tiny),
+        data_uri=reaches(tmp_path, val=False),
+        tracking_uri=tracking_uri,
+    )
+    lines = []
+    with pytest.raises(ValueError, match=r"has no val trials; it has: train, test\. Ingest"):
+        run_sweep(lacking, lines.append)
+    assert lines == []
+
+
+@pytest.mark.parametrize(
+    ("store", "data", "shared", "said"),
+    [
+        (1e9, "auto", True, "kept in memory: 0."),
+        (1e9, "streamed", False, "streamed: hardware.data=streamed"),
+        (1e4, "auto", False, "streamed: 0."),
+        (1e4, "resident", False, "kept in memory: hardware.data=resident"),
+    ],
+)
+def test_trials_share_what_fits_into_the_store(
+    plan, ray_session, monkeypatch, store, data, shared, said
+):
+    """Where a store is too small, trials that must be in memory are read by every process for itself."""
+    node = {"CPU": 4.0, "memory": 1e9, "object_store_memory": store}
+    monkeypatch.setattr(sweep.ray, "nodes", lambda: [{"Alive": True, "Resources": node}])
+    lines = []
+    tables = sweep._shared_tables(replace(plan, data=data), 2, lines.append)
+    assert lines[0].startswith(f"Sweep planned: trials are {said}")
+    assert (tables is not None) == shared
+    if tables is not None:
+        assert set(tables) == {"train", "val", "test"}
+        pipeline = Pipeline(plan.experiment, plan.data_uri, plan.root)
+        for split in tables:
+            got, wanted = replace(pipeline, tables=tables).trials(split), pipeline.trials(split)
+            assert got.trial_ids == wanted.trial_ids
+            assert (got.spikes == wanted.spikes).all()
+
+
 # -- A sweep
 
 N_TRIALS = 3
@@ -191,6 +233,7 @@ def test_trials_share_the_autoencoder(swept, trained):
     assert sum("started" in line for line in said) == 1
     assert sum("already done" in line for line in said) == N_TRIALS - 1
     assert len(list(Path(swept.sweep.root, "diffusion").glob("*/stage.json"))) == 2
+    assert sum("shared with other processes through the object store" in line for line in said) == 1
     # The trials read the dataset from the object store, the pipeline from disk.
     here = replace(trained, root=swept.sweep.root).history("autoencoder")
     assert [row["val_loss"] for row in here] == pytest.approx(
@@ -275,6 +318,26 @@ def test_a_sweep_in_which_every_trial_failed_is_an_error(plan, tracking_uri, mon
     tracking = connect(tracking_uri, "planned")
     assert tracking.client.get_run(tracking.find(lost.fingerprint)).info.status == "FAILED"
     assert not storage.exists(storage.join(lost.uri, "sweep.json"))
+
+
+def test_files_are_compared_once_before_the_first_trial(swept):
+    compared = [line for line in swept.lines if "checksums match" in line]
+    assert compared == [x for x in swept.lines[:3] if x.startswith("Sweep swept: checksums match")]
+    assert len(compared) == 1
+
+
+@pytest.mark.slow
+def test_trials_that_stream(trained, ray_session, tracking_uri, tmp_path):
+    """Two at the same time would, on a larger machine; each reads through Ray Data from within Tune."""
+    whole = Sweep(
+        "streaming", trained.experiment, {RATE: tune.choice([1e-3])}, trained.data_uri, str(tmp_path),
+        tracking_uri, n_trials=1, data="streamed",
+    )  # fmt: skip
+    lines = []
+    result = run_sweep(whole, lines.append)
+    assert [row["status"] for row in result["trials"]] == ["FINISHED"]
+    streamed = [x for x in lines if "trials are streamed: hardware.data=streamed" in x]
+    assert len(streamed) == 3, "the sweep, the autoencoder, the diffusion model"
 
 
 @pytest.mark.slow
