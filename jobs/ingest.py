@@ -15,12 +15,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ldns_ray.checks import check_seed
 from ldns_ray.cli import add_output, add_seed, job_parser, run
-from ldns_ray.data import shards, simulate
+from ldns_ray.data import shards
 from ldns_ray.data.card import Card
 from ldns_ray.data.formats.options import FORMATS
-from ldns_ray.data.ingest import ingest
-from ldns_ray.data.progress import Progress
-from ldns_ray.data.sources import expand
+from ldns_ray.data.ingestion.ingest import ingest
+from ldns_ray.data.ingestion.progress import Progress
+from ldns_ray.data.ingestion.sources import expand
+from ldns_ray.data.simulation import speech
 
 EXAMPLES = """examples:
   aligned trials, spikes_1ms of shape (trials, units, ms), summed to 5 ms bins; the target (0-7,
@@ -179,9 +180,9 @@ def report(card: Card, uri: str) -> None:
 # ---------------------------------------------------------------------------------------------
 
 SIMULATORS: dict[str, Callable[..., Any]] = {
-    "lorenz": simulate.lorenz,
-    "speech": simulate.speech,
-    "reach": simulate.reach,
+    "lorenz": speech.lorenz,
+    "speech": speech.speech,
+    "reach": speech.reach,
 }
 
 

@@ -32,7 +32,7 @@ LEAVES = {"archives", "checks", "cli", "memory", "storage", "revision"}
 """Import nothing of the project."""
 
 RAY = (
-    "ldns_ray/data/collecting.py", "ldns_ray/data/shards.py", "ldns_ray/data/streaming.py", "ldns_ray/data/residence.py",
+    "ldns_ray/data/ingestion/collecting.py", "ldns_ray/data/shards.py", "ldns_ray/data/streaming.py", "ldns_ray/data/residence.py",
     "ldns_ray/training/distributed.py", "ldns_ray/training/start.py",
     "ldns_ray/pipeline.py", "ldns_ray/stages.py", "ldns_ray/plan.py", "ldns_ray/trial.py",
     "ldns_ray/sweep.py",    "jobs/", "search_spaces/",

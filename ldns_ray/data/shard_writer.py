@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from ldns_ray.data.rowgroups import ROW_GROUP_BYTES, open_writer
+from ldns_ray.data.parquet import ROW_GROUP_BYTES, open_writer
 from ldns_ray.data.schema import SPLITS, Trial
 from ldns_ray.data.tables import list_field, trials_table
 from ldns_ray.storage import write_atomically

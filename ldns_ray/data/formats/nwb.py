@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from ldns_ray.checks import Rule, check
-from ldns_ray.data.binning import bin_samples, count_spikes, whole_bins
+from ldns_ray.data.formats.binning import bin_samples, count_spikes, whole_bins
 from ldns_ray.data.formats.nwb_file import Content, Refused, Series, load
 from ldns_ray.data.formats.nwb_trials import (
     NO_SPLIT,
@@ -23,8 +23,8 @@ from ldns_ray.data.formats.nwb_trials import (
     read_splits,
     read_strata,
 )
+from ldns_ray.data.formats.quantities import conversion_factor
 from ldns_ray.data.formats.specs import NwbAngle, SeriesSpec, ValueSpec
-from ldns_ray.data.quantities import conversion_factor
 from ldns_ray.data.recordings import Recording
 from ldns_ray.data.schema import Trial, as_counts
 from ldns_ray.data.splits import UNASSIGNED

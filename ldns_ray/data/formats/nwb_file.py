@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ldns_ray.data.intervals import common
+from ldns_ray.data.formats.intervals import common
 from ldns_ray.data.recordings import DIGITS
 
 OBSERVED_SLACK_S = 1e-3

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ldns_ray.data.binning import next_multiple, whole_bins
+from ldns_ray.data.formats.binning import next_multiple, whole_bins
+from ldns_ray.data.formats.intervals import covered
 from ldns_ray.data.formats.nwb_file import OBSERVED_SLACK_S, Refused, Spikes
-from ldns_ray.data.intervals import covered
 from ldns_ray.data.recordings import numbered
 from ldns_ray.data.schema import SPLITS
 from ldns_ray.data.splits import UNASSIGNED

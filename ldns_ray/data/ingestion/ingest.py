@@ -16,8 +16,8 @@ import numpy as np
 from ldns_ray import storage
 from ldns_ray.checks import one_of
 from ldns_ray.data.card import Card, find_card
-from ldns_ray.data.collecting import collect, in_parallel, one_by_one, prepare
-from ldns_ray.data.parts import (
+from ldns_ray.data.ingestion.collecting import collect, in_parallel, one_by_one, prepare
+from ldns_ray.data.ingestion.parts import (
     PART_VERSION,
     Part,
     check_alike,
@@ -25,13 +25,13 @@ from ldns_ray.data.parts import (
     read_marks,
     read_trials,
 )
-from ldns_ray.data.progress import Meter, Progress
+from ldns_ray.data.ingestion.progress import Meter, Progress
+from ldns_ray.data.ingestion.sharing import STRATIFY, share_trials
+from ldns_ray.data.ingestion.sources import Source, find_sources
 from ldns_ray.data.publishing import is_whole, taken
 from ldns_ray.data.recordings import Reader
 from ldns_ray.data.schema import Trial
 from ldns_ray.data.shards import write_dataset
-from ldns_ray.data.sharing import STRATIFY, share_trials
-from ldns_ray.data.sources import Source, find_sources
 from ldns_ray.data.splits import share_out
 from ldns_ray.storage import Uri
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ldns_ray.data.schema import TrialChecker
-from ldns_ray.data.simulate import (
+from ldns_ray.data.simulation.speech import (
     LORENZ_PERIOD,
     LORENZ_START,
     critically_damped,

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from ldns_ray import storage
 from ldns_ray.config import Dataset, Experiment
-from ldns_ray.data import simulate
 from ldns_ray.data.publishing import find_present, is_whole
 from ldns_ray.data.schema import Trial
 from ldns_ray.data.shards import write_dataset
+from ldns_ray.data.simulation import speech
 from ldns_ray.settings import fingerprint, to_dict
 
 
@@ -35,11 +35,11 @@ def _simulate(d: Dataset) -> tuple[Iterator[Trial], float, dict[str, str]]:
     """The trials, the width of their bins in seconds, and the physical units of their covariates."""
     n, n_units, seed = d.n_trials, d.n_units, d.seed
     if d.simulator == "lorenz":
-        return simulate.lorenz(n, d.max_bins, n_units, seed=seed), 1.0, {}
+        return speech.lorenz(n, d.max_bins, n_units, seed=seed), 1.0, {}
     if d.simulator == "reach":
-        trials = simulate.reach(n, n_units, seed=seed, bin_width_s=0.005, n_bins=d.max_bins)
+        trials = speech.reach(n, n_units, seed=seed, bin_width_s=0.005, n_bins=d.max_bins)
         return trials, 0.005, {"velocity": "m/s"}
-    trials = simulate.speech(
+    trials = speech.speech(
         n, n_units, seed=seed, bin_width_s=0.02, min_bins=d.min_bins, max_bins=d.max_bins
     )
     return trials, 0.02, {}

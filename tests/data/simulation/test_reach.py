@@ -11,8 +11,7 @@ import pytest
 
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.schema import TrialChecker
-from ldns_ray.data.simulate import reach
-from ldns_ray.data.simulate_reach import (
+from ldns_ray.data.simulation.reach import (
     AMPLITUDE_M,
     ROTATION_DECAY_S,
     ROTATION_HZ,
@@ -25,6 +24,7 @@ from ldns_ray.data.simulate_reach import (
     population_latents,
     rotation,
 )
+from ldns_ray.data.simulation.speech import reach
 
 ONSET_BIN = 50
 STRAIGHT = Movement(

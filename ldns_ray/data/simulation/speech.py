@@ -11,9 +11,16 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ldns_ray.data.draws import BLOCK, SYSTEM, TRIAL, check_positive, keyed_generator, poisson
 from ldns_ray.data.schema import Trial
-from ldns_ray.data.simulate_reach import reach
+from ldns_ray.data.simulation.draws import (
+    BLOCK,
+    SYSTEM,
+    TRIAL,
+    check_positive,
+    keyed_generator,
+    poisson,
+)
+from ldns_ray.data.simulation.reach import reach
 from ldns_ray.data.splits import assign_splits
 
 __all__ = ["critically_damped", "lorenz", "lorenz_trajectories", "reach", "speech"]

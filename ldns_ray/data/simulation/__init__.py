@@ -1,0 +1,1 @@
+"""Simulated recordings with known rates and latents."""
