@@ -21,7 +21,7 @@ from ldns_ray.data.formats.options import FORMATS
 from ldns_ray.data.ingestion.ingest import ingest
 from ldns_ray.data.ingestion.progress import Progress
 from ldns_ray.data.ingestion.sources import expand
-from ldns_ray.data.simulation import speech
+from ldns_ray.data.simulation.simulators import SIMULATORS
 
 EXAMPLES = """examples:
   aligned trials, spikes_1ms of shape (trials, units, ms), summed to 5 ms bins; the target (0-7,
@@ -177,45 +177,32 @@ def report(card: Card, uri: str) -> None:
     print(f"Dataset: {uri}    Look at it with: python jobs/describe.py {uri}")
 
 
-# ---------------------------------------------------------------------------------------------
-
-SIMULATORS: dict[str, Callable[..., Any]] = {
-    "lorenz": speech.lorenz,
-    "speech": speech.speech,
-    "reach": speech.reach,
-}
-
-
 def _simulate(args: argparse.Namespace, uri: str, common: dict[str, Any]) -> Card:
     settings = _simulator_settings(args)
-    # The Lorenz system has no physical time: a bin counts as one second.
-    default = 1.0 if args.system == "lorenz" else _parameters(args.system)["bin_width_s"].default
+    simulator = SIMULATORS[args.system]
     return shards.write_dataset(
-        SIMULATORS[args.system](**settings),
+        simulator.draw(**settings),
         uri,
-        bin_width_s=settings.get("bin_width_s", default),
-        covariate_units={"velocity": "m/s"} if args.system == "reach" else None,
+        bin_width_s=settings.get("bin_width_s", simulator.bin_width_s),
+        covariate_units=simulator.covariate_units,
         source=args.source or f"simulated ({args.system})",
         provenance={"simulator": args.system, "settings": settings},
         **common,
     )
 
 
-def _parameters(system: str) -> Any:
-    return inspect.signature(SIMULATORS[system]).parameters
-
-
 def _simulator_settings(args: argparse.Namespace) -> dict[str, Any]:
     """The simulator's arguments, as far as they are given. Raises ValueError for those it has not."""
     names: Sequence[str] = ("n_trials", "n_units", "n_bins", "min_bins", "max_bins", "n_blocks",
         "n_targets", "bin_ms", "mean_rate", "fractions")  # fmt: skip
+    parameters = inspect.signature(SIMULATORS[args.system].draw).parameters
     settings: dict[str, Any] = {"seed": args.seed}
     for name in names:
         value = getattr(args, name)
         if value is None:
             continue
         parameter = "bin_width_s" if name == "bin_ms" else name
-        if parameter not in _parameters(args.system):
+        if parameter not in parameters:
             flag = name.replace("_", "-")
             raise ValueError(f"--{flag} is no option of {args.system}; see --help.")
         settings[parameter] = value / 1000 if name == "bin_ms" else value

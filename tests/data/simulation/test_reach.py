@@ -22,9 +22,9 @@ from ldns_ray.data.simulation.reach import (
     hand_velocity,
     held,
     population_latents,
+    reach,
     rotation,
 )
-from ldns_ray.data.simulation.speech import reach
 
 ONSET_BIN = 50
 STRAIGHT = Movement(
