@@ -131,7 +131,7 @@ def reading(recording: Recording = REACH, *, repeats: int) -> list[Row]:
             [_counted(epoch, recording.n_trials) for epoch in ways.values()], repeats
         )
     return [
-        {"way": way, "epoch_s": s, "trials_per_s": recording.n_trials / s, "extra_s": s - seconds[0]}
+        {"way": way, "epoch_s": s, "trials_per_s": round(recording.n_trials / s), "extra_s": s - seconds[0]}
         for way, s in zip(ways, seconds, strict=True)
     ]  # fmt: skip
 

@@ -41,7 +41,7 @@ def test_the_table(ray_session, monkeypatch):
     assert tuple(row["way"] for row in rows) == WAYS
     assert rows[0]["extra_s"] == 0
     for row in rows:
-        assert row["trials_per_s"] == pytest.approx(30 / row["epoch_s"])
+        assert row["trials_per_s"] == round(30 / row["epoch_s"])
         assert row["extra_s"] == pytest.approx(row["epoch_s"] - rows[0]["epoch_s"])
     monkeypatch.setattr(module, "installed", lambda *packages: False)
     assert tuple(row["way"] for row in reading(SMALL, repeats=1)) == WAYS[:4]
