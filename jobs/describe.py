@@ -14,10 +14,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ldns_ray.cli import job_parser, run
-from ldns_ray.data.card import Card
+from ldns_ray.data.card import Card, check_split, read_card
 from ldns_ray.data.description import Description, describe, values_in_order
 from ldns_ray.data.passes import iter_trialsets
-from ldns_ray.data.shards import check_split, read_card, verify_dataset
+from ldns_ray.data.verification import verify_dataset
 from ldns_ray.evaluation import plots, plots_dataset
 from ldns_ray.evaluation.comparison import format_table
 

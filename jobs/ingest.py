@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import inspect
 import sys
 import time
@@ -16,18 +15,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ldns_ray.checks import check_seed
 from ldns_ray.cli import add_output, add_seed, job_parser, run
-from ldns_ray.data import shards, simulate
+from ldns_ray.data import shards
 from ldns_ray.data.card import Card
-from ldns_ray.data.formats import nwb
-from ldns_ray.data.formats.arrays import ArrayReader
-from ldns_ray.data.formats.nlb import NlbReader
-from ldns_ray.data.formats.nwb import NwbReader
-from ldns_ray.data.formats.specs import AngleSpec, ArraySpec
-from ldns_ray.data.formats.speech import SpeechReader
-from ldns_ray.data.ingest import ingest
-from ldns_ray.data.progress import Progress
-from ldns_ray.data.recordings import Reader
-from ldns_ray.data.sources import expand
+from ldns_ray.data.formats.options import FORMATS
+from ldns_ray.data.ingestion.ingest import ingest
+from ldns_ray.data.ingestion.progress import Progress
+from ldns_ray.data.ingestion.sources import expand
+from ldns_ray.data.simulation.simulators import SIMULATORS
 
 EXAMPLES = """examples:
   aligned trials, spikes_1ms of shape (trials, units, ms), summed to 5 ms bins; the target (0-7,
@@ -55,173 +49,6 @@ LINE_SECONDS = 10.0
 """Least time between two lines of progress where nobody watches."""
 
 
-# ---------------------------------------------------------------------------------------------
-# The formats: their options are the fields of their readers.
-
-
-def add_npz(add: Callable[..., Any]) -> None:
-    add("--bin-ms", type=float, required=True, help="width of the dataset's bins in ms")
-    add("--sample-ms", type=float, help="width of the file's bins in ms (default: 1)")
-    add("--spikes", help="array of spike counts (default: spikes)")
-    add("--spikes-axes", dest="axes", help="order of its axes, from trial, unit, time; time,unit for "
-        "one long recording (default: trial,unit,time)")  # fmt: skip
-    add("--trial-start", help="long recording: array of each trial's first sample")
-    add("--trial-len", help="long recording: array of each trial's number of samples")
-    add("--trial-stop", help="long recording: array of the sample after each trial's last")
-    add("--times-in", choices=("samples", "ms", "s"), help="unit of those three (default: samples)")
-    add("--window-bins", type=int, help="long recording: cut into windows of so many bins instead")
-    _repeated(add, "--covariate", "NAME=ARRAY:UNIT", "varies in time, such as vel=hand_vel:m/s")
-    _repeated(add, "--condition", "NAME=ARRAY:UNIT", "a number or vector per trial")
-    _repeated(add, "--angle", "NAME=ARRAY*DEGREES", "an angle per trial, kept as (cos, sin): "
-        "angle=direction_deg, angle=target*45 or, where one array indexes another, "
-        "angle=target_deg[target]")  # fmt: skip
-    add("--split", help="array of train, val or test per trial, instead of a random split")
-    add("--trial-id", help="array of trial names or numbers (default: 0, 1, …)")
-    add(
-        "--session",
-        help="array of session names, or one name (default: the array session, or the file's name)",
-    )
-    add("--unit-names", help="array of the units' names")
-
-
-def make_npz(args: argparse.Namespace) -> Reader:
-    own = _given(args, ArrayReader)
-    if "axes" in own:
-        own["axes"] = tuple(own["axes"].split(","))
-    if args.window_bins is not None:
-        own["window_samples"] = round(args.window_bins * args.bin_ms / (args.sample_ms or 1.0))
-    return ArrayReader(**_parsed(own, ArraySpec.parse, ArraySpec.parse, AngleSpec.parse))
-
-
-def add_nwb(add: Callable[..., Any]) -> None:
-    add("--preset", choices=("mc_maze",), help="mc_maze: DANDI 000128 as in the LDNS paper; other "
-        "options change it")  # fmt: skip
-    add("--bin-ms", type=float, help="width of the bins in ms")
-    add("--align", help="column of the trials table with the times that trials are aligned to")
-    add("--window-ms", type=float, nargs=2, metavar=("FROM", "TO"), help="trial around that time, "
-        "such as -250 450 (default: from start_time to stop_time)")  # fmt: skip
-    add(
-        "--window-s",
-        type=float,
-        help="no trials: cut the recording into windows of so many seconds",
-    )
-    add("--snap", action="store_true", default=None,
-        help="let trials start at multiples of the bin width, as nlb_tools does")  # fmt: skip
-    _repeated(add, "--covariate", "NAME=SERIES:UNIT@LAG_MS", "a time series, such as "
-        "velocity=behavior/hand_vel:m/s@80; converted to the unit, taken the lag later than the spikes")  # fmt: skip
-    _repeated(add, "--condition", "NAME=COLUMN:UNIT", "a numeric column of the trials table")
-    _repeated(add, "--angle", "NAME=COVARIATE[BIN]", "kept as (cos, sin): the direction of a covariate "
-        "in one bin, or NAME=COLUMN:deg or :rad")  # fmt: skip
-    add("--split", help="column of train, val, test or none, instead of a random split")
-    add("--split-rule", choices=("own", "ldns"), help="ldns: the first half of the validation trials "
-        "joins train, the rest is shared out between val and test")  # fmt: skip
-    add("--unit-filter", metavar="COLUMN=VALUE", help="take these units only, such as quality=good")
-
-
-def make_nwb(args: argparse.Namespace) -> Reader:
-    from ldns_ray.data.formats import nwb_specs as specs
-
-    own = _given(args, NwbReader)
-    own = _parsed(own, specs.SeriesSpec.parse, specs.ColumnSpec.parse, specs.AngleSpec.parse)
-    if "window_ms" in own:
-        own["window_ms"] = tuple(own["window_ms"])
-    if args.preset == "mc_maze":
-        return dataclasses.replace(nwb.mc_maze(own.get("bin_ms", 5.0)), **own)
-    if "bin_ms" not in own:
-        raise ValueError("nwb needs --bin-ms, the width of the bins in ms, or --preset.")
-    return NwbReader(**own)
-
-
-def add_nlb(add: Callable[..., Any]) -> None:
-    add(
-        "--bin-ms",
-        type=float,
-        required=True,
-        help="width of the file's bins in ms, which it does not say (5)",
-    )
-    add("--behavior", metavar="NAME", help="keep the behaviour as this covariate")
-    add("--behavior-unit", help="its physical unit, such as mm/s")
-    add(
-        "--forward", action="store_true", default=None, help="append the bins of forward prediction"
-    )
-    add(
-        "--evaluation",
-        choices=("test", "val", "val+test", "skip"),
-        help="splits of the eval_ trials (default: test)",
-    )
-
-
-def make_nlb(args: argparse.Namespace) -> Reader:
-    return NlbReader(**_given(args, NlbReader))
-
-
-def add_speech(add: Callable[..., Any]) -> None:
-    add("--bin-ms", type=float, help="width of the file's bins in ms (default: 20)")
-    add("--array", help="cell array of threshold crossings (default: tx1)")
-    add("--n-channels", type=int, help="channels to keep, from the first (default: 128)")
-    add("--max-bins", type=int, help="drop longer trials (default: 512; 0 keeps all)")
-
-
-def make_speech(args: argparse.Namespace) -> Reader:
-    own = _given(args, SpeechReader)
-    if own.get("max_bins") == 0:
-        own["max_bins"] = None
-    return SpeechReader(**own)
-
-
-@dataclasses.dataclass(frozen=True)
-class Format:
-    """A file format.
-
-    suffixes: of its files in a folder. fractions: of the splits, unless given. folder_of: suffix of the files that
-    make a folder one recording.
-    """
-
-    about: str
-    add_options: Callable[[Callable[..., Any]], None]
-    make: Callable[[argparse.Namespace], Reader]
-    suffixes: tuple[str, ...]
-    fractions: tuple[float, float, float]
-    folder_of: str | None = None
-    aliases: tuple[str, ...] = ()
-
-
-FORMATS = {
-    "npz": Format("NumPy: .npz files, .npy files, or folders of .npy files", add_npz, make_npz,
-        (".npz",), (0.6, 0.2, 0.2), ".npy", ("npy",)),
-    "nwb": Format("NWB files: spike times, trials table, time series", add_nwb, make_nwb,
-        (".nwb",), (0.8, 0.05, 0.15)),
-    "nlb-h5": Format("tensors of the Neural Latents Benchmark (HDF5)", add_nlb, make_nlb,
-        (".h5", ".hdf5"), (0.64, 0.16, 0.2)),
-    "speech-mat": Format("speech BCI of Willett et al. 2023 (.mat)", add_speech, make_speech,
-        (".mat",), (0.8, 0.05, 0.15)),
-}  # fmt: skip
-
-
-def _repeated(add: Callable[..., Any], flag: str, metavar: str, text: str) -> None:
-    add(flag, dest=f"{flag[2:]}s", action="append", metavar=metavar, help=f"{text}; repeatable")
-
-
-def _given(args: argparse.Namespace, reader: type) -> dict[str, Any]:
-    """The reader's fields that the command line gives."""
-    names = [f.name for f in dataclasses.fields(reader)]
-    values = {name: getattr(args, name, None) for name in names}
-    if values.get("stratify") in ("auto", "none"):
-        del values["stratify"]
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _parsed(own: dict[str, Any], *parsers: Callable[[str], Any]) -> dict[str, Any]:
-    """The fields with covariates, conditions and angles made of their texts."""
-    for name, parse in zip(("covariates", "conditions", "angles"), parsers, strict=True):
-        if name in own:
-            own[name] = tuple(parse(text) for text in own[name])
-    return own
-
-
-# ---------------------------------------------------------------------------------------------
-
-
 def parser() -> argparse.ArgumentParser:
     top = job_parser(__doc__, EXAMPLES)
     kinds = top.add_subparsers(
@@ -234,10 +61,9 @@ def parser() -> argparse.ArgumentParser:
             help=f"files, patterns, or folders of {' or '.join(form.suffixes)} files; local or URIs")  # fmt: skip
         _common(sub, " ".join(f"{share:g}" for share in form.fractions))
         form.add_options(sub.add_argument)
-        what = {"npz": "array", "nwb": "column of the trials table"}.get(kind)
-        if what:
+        if form.strata:
             sub.add_argument("--stratify", metavar="NAME", default="auto",
-                help=f"{what} whose values are shared out evenly over the splits; none: at random "
+                help=f"{form.strata} whose values are shared out evenly over the splits; none: at random "
                 "(default: sessions and conditions that are labels)")  # fmt: skip
         else:
             sub.add_argument("--stratify", choices=("auto", "none"), default="auto",
@@ -351,45 +177,32 @@ def report(card: Card, uri: str) -> None:
     print(f"Dataset: {uri}    Look at it with: python jobs/describe.py {uri}")
 
 
-# ---------------------------------------------------------------------------------------------
-
-SIMULATORS: dict[str, Callable[..., Any]] = {
-    "lorenz": simulate.lorenz,
-    "speech": simulate.speech,
-    "reach": simulate.reach,
-}
-
-
 def _simulate(args: argparse.Namespace, uri: str, common: dict[str, Any]) -> Card:
     settings = _simulator_settings(args)
-    # The Lorenz system has no physical time: a bin counts as one second.
-    default = 1.0 if args.system == "lorenz" else _parameters(args.system)["bin_width_s"].default
+    simulator = SIMULATORS[args.system]
     return shards.write_dataset(
-        SIMULATORS[args.system](**settings),
+        simulator.draw(**settings),
         uri,
-        bin_width_s=settings.get("bin_width_s", default),
-        covariate_units={"velocity": "m/s"} if args.system == "reach" else None,
+        bin_width_s=settings.get("bin_width_s", simulator.bin_width_s),
+        covariate_units=simulator.covariate_units,
         source=args.source or f"simulated ({args.system})",
         provenance={"simulator": args.system, "settings": settings},
         **common,
     )
 
 
-def _parameters(system: str) -> Any:
-    return inspect.signature(SIMULATORS[system]).parameters
-
-
 def _simulator_settings(args: argparse.Namespace) -> dict[str, Any]:
     """The simulator's arguments, as far as they are given. Raises ValueError for those it has not."""
     names: Sequence[str] = ("n_trials", "n_units", "n_bins", "min_bins", "max_bins", "n_blocks",
         "n_targets", "bin_ms", "mean_rate", "fractions")  # fmt: skip
+    parameters = inspect.signature(SIMULATORS[args.system].draw).parameters
     settings: dict[str, Any] = {"seed": args.seed}
     for name in names:
         value = getattr(args, name)
         if value is None:
             continue
         parameter = "bin_width_s" if name == "bin_ms" else name
-        if parameter not in _parameters(args.system):
+        if parameter not in parameters:
             flag = name.replace("_", "-")
             raise ValueError(f"--{flag} is no option of {args.system}; see --help.")
         settings[parameter] = value / 1000 if name == "bin_ms" else value

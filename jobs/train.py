@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ldns_ray.cli import add_data, add_root, add_tracking, default_root, job_parser, run
 from ldns_ray.config import EXPERIMENTS, Hardware, experiment
-from ldns_ray.data.simulated import simulated_dataset
+from ldns_ray.data.simulation.simulated import simulated_dataset
 from ldns_ray.evaluation.comparison import Row, format_rows
 from ldns_ray.evaluation.conditional import format_conditional
 from ldns_ray.observers import Several, Terminal, Tracked

@@ -33,6 +33,9 @@ def check(config: Any, prefix: str, /, **rules: Rule | tuple[Rule, ...]) -> None
     """
     assert rules.keys() <= {f.name for f in fields(config)}
     for f in fields(config):
+        assert not isinstance(f.type, str), (
+            "annotations are read: no `from __future__ import annotations`"
+        )
         value, own = getattr(config, f.name), rules.get(f.name, ())
         for rule in (*_choices(f.type), *((own,) if isinstance(own, Rule) else own)):
             if not rule.holds(value):

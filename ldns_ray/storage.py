@@ -15,6 +15,9 @@ import pyarrow.fs as pafs
 
 Uri = str | os.PathLike[str]
 
+BLOCK_BYTES = 4 * 2**20
+"""Of a file, read at once."""
+
 
 class UnreachableError(OSError):
     """An object store that does not do what it was asked for."""
@@ -149,17 +152,18 @@ def digest(uri: Uri) -> str:
     with reaching(uri):
         filesystem, path = filesystem_of(uri)
         if list(files) == [""]:
-            return _digest(filesystem, path)
+            return digest_file(filesystem, path)
         whole = hashlib.sha256()
         for name, info in files.items():
-            whole.update(json.dumps([name, _digest(filesystem, info.path)]).encode())
+            whole.update(json.dumps([name, digest_file(filesystem, info.path)]).encode())
         return whole.hexdigest()
 
 
-def _digest(filesystem: pafs.FileSystem, path: str) -> str:
+def digest_file(filesystem: pafs.FileSystem, path: str) -> str:
+    """SHA-256 of one file's content. Other threads run meanwhile."""
     sha256 = hashlib.sha256()
     with filesystem.open_input_stream(path) as stream:
-        while block := stream.read(2**22):
+        while block := stream.read_buffer(BLOCK_BYTES):
             sha256.update(block)
     return sha256.hexdigest()
 
@@ -182,7 +186,7 @@ def local_copy(uri: Uri) -> Iterator[str]:
                 to = _inside(copy, name)
                 to.parent.mkdir(parents=True, exist_ok=True)
                 with filesystem.open_input_stream(info.path) as source, to.open("wb") as target:
-                    shutil.copyfileobj(source, target, 2**22)
+                    shutil.copyfileobj(source, target, BLOCK_BYTES)
         yield str(copy)
 
 

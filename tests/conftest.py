@@ -142,7 +142,7 @@ def trained(tiny: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Pipel
     """The tiny experiment, done. Tests may add stages under its root, and must not change what is there."""
     import torch
 
-    from ldns_ray.data.simulated import simulated_dataset
+    from ldns_ray.data.simulation.simulated import simulated_dataset
     from ldns_ray.pipeline import Pipeline
 
     before = torch.get_num_threads()

@@ -10,7 +10,7 @@ from jobs import ingest
 from ldns_ray import storage
 from ldns_ray.config import experiment
 from ldns_ray.data.shards import read_card
-from ldns_ray.data.simulated import simulated_dataset
+from ldns_ray.data.simulation.simulated import simulated_dataset
 from ldns_ray.pipeline import Observer, Pipeline
 from ldns_ray.settings import override
 

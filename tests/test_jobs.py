@@ -23,7 +23,7 @@ from jobs import (
 from ldns_ray import cli
 from ldns_ray.data.schema import Trial
 from ldns_ray.data.shards import load_trialset, read_card, write_dataset
-from ldns_ray.data.simulated import simulated_dataset
+from ldns_ray.data.simulation.simulated import simulated_dataset
 from ldns_ray.settings import override, settings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -28,11 +28,14 @@ ORDER = (
 )
 """Every part imports parts before it; parts that stand together do not import one another."""
 
+WAYS_IN = {"formats", "ingestion", "simulation"}
+"""Packages of `ldns_ray.data`, which imports none of them; nor do they one another."""
+
 LEAVES = {"archives", "checks", "cli", "memory", "storage", "revision"}
 """Import nothing of the project."""
 
 RAY = (
-    "ldns_ray/data/collecting.py", "ldns_ray/data/shards.py", "ldns_ray/data/streaming.py", "ldns_ray/data/residence.py",
+    "ldns_ray/data/ingestion/collecting.py", "ldns_ray/data/shards.py", "ldns_ray/data/streaming.py", "ldns_ray/data/residence.py",
     "ldns_ray/training/distributed.py", "ldns_ray/training/start.py",
     "ldns_ray/pipeline.py", "ldns_ray/stages.py", "ldns_ray/plan.py", "ldns_ray/trial.py",
     "ldns_ray/sweep.py",    "jobs/", "search_spaces/",
@@ -137,6 +140,21 @@ def test_imports_go_one_way(path):
             continue
         assert own not in LEAVES, f"{path} imports {module}"
         assert place(other) < place(own), f"{path} imports {module}"
+
+
+def data_package(module):
+    """`ldns_ray.data.formats.nwb` → `formats`; `` for modules of `ldns_ray.data` itself."""
+    words = module.split(".")
+    return (
+        words[2] if words[:2] == ["ldns_ray", "data"] and words[2:3] and words[2] in WAYS_IN else ""
+    )
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.startswith("ldns_ray/data/")])
+def test_ways_into_a_dataset_do_not_meet(path):
+    own = data_package(module_name(path))
+    for module in ours(imports(path)):
+        assert data_package(module) in ("", own), f"{path} imports {module}"
 
 
 @pytest.mark.parametrize(("package", "allowed"), [("ray", RAY), ("mlflow", MLFLOW)])

@@ -10,7 +10,7 @@ import pytest
 from ldns_ray import storage
 from ldns_ray.config import experiment
 from ldns_ray.data.shards import load_trialset, read_card
-from ldns_ray.data.simulated import simulated_dataset
+from ldns_ray.data.simulation.simulated import simulated_dataset
 from ldns_ray.models.ldns import LDNS
 from ldns_ray.pipeline import STAGES, Pipeline
 from ldns_ray.settings import override, to_dict

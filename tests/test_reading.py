@@ -12,7 +12,7 @@ from ldns_ray import storage
 from ldns_ray.config import Hardware
 from ldns_ray.data import residence, shards, streaming
 from ldns_ray.data.shards import load_trialset, read_card
-from ldns_ray.data.simulated import simulated_dataset
+from ldns_ray.data.simulation.simulated import simulated_dataset
 from ldns_ray.pipeline import Pipeline
 from ldns_ray.stages import encode_dataset
 from tests.pipelines import Recorder, copy_of, fresh, reaches, tiny_reach, watched

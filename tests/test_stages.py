@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ldns_ray.data.shards import load_trialset, read_card
-from ldns_ray.data.simulated import simulated_dataset
+from ldns_ray.data.simulation.simulated import simulated_dataset
 from ldns_ray.models.ldns import LDNS
 from ldns_ray.settings import override
 from ldns_ray.stages import encode_dataset

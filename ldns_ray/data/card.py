@@ -6,11 +6,8 @@ import hashlib
 import json
 import os
 import reprlib
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
-
-import pyarrow.fs as pafs
 
 from ldns_ray import storage
 from ldns_ray.data.card_checks import REWRITE, check_fields
@@ -64,14 +61,13 @@ class Card:
         content = {key: value for key, value in self._content().items() if key not in FREE_FIELDS}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
-    def shards_of(self, splits: Sequence[str] | None = None) -> list[dict[str, Any]]:
-        """The entries of the shards with trials of some splits, or of all.
+    def shards_of(self, split: str | None = None) -> list[dict[str, Any]]:
+        """The entries of the shards with trials of a split, or of all.
 
         Raises ValueError for a split that the dataset has not.
         """
-        for split in splits or ():
-            check_split(self, split)
-        return [shard for shard in self.shards if splits is None or shard["split"] in splits]
+        check_split(self, split)
+        return [shard for shard in self.shards if split in (None, shard["split"])]
 
     def _content(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)}
@@ -122,15 +118,10 @@ def check_split(card: Card, split: str | None) -> None:
 def find_card(uri: Uri) -> Card | None:
     """The card of the dataset under `uri`, or None where there is none."""
     where = storage.join(uri, CARD_FILE)
-    with storage.reaching(uri):
-        filesystem, folder = storage.filesystem_of(uri)
-        path = f"{folder}/{CARD_FILE}"
-        if filesystem.get_file_info(path).type == pafs.FileType.NotFound:
-            return None
-        with filesystem.open_input_file(path) as file:
-            content = file.read()
     try:
-        text = content.decode()
+        text = storage.read_bytes(where).decode()
+    except FileNotFoundError:
+        return None
     except UnicodeDecodeError as error:
         raise ValueError(f"{where} is not valid JSON: {error}. {REWRITE}") from None
     return Card.from_json(text, where)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from ldns_ray.data import pieces
 from ldns_ray.data.batches import TrialSet
-from ldns_ray.data.shards import check_split, read_card
+from ldns_ray.data.card import check_split, read_card
 from ldns_ray.data.tables import column_names, trialset_from_tables
-from ldns_ray.storage import Uri, filesystem_of
+from ldns_ray.storage import Uri
 
 SET_ENTRIES = 2**23
 """Counts of a set, at most: reading takes about ten bytes of memory for each."""
@@ -30,8 +28,6 @@ def iter_trialsets(
     check_split(card, split)
     names = column_names(card, columns)
     n_trials = max(1, SET_ENTRIES // (card.max_bins * card.n_units))
-    filesystem, folder = filesystem_of(uri)
-    for shard in card.shards_of(None if split is None else [split]):
-        with filesystem.open_input_file(f"{folder}/{shard['file']}") as file:
-            for batch in pq.ParquetFile(file).iter_batches(n_trials, columns=names):
-                yield shard["split"], trialset_from_tables([pa.Table.from_batches([batch])], card)
+    for name in list(card.splits) if split is None else [split]:
+        for table in pieces.read(uri, pieces.whole_shards(card, name), names, n_trials):
+            yield name, trialset_from_tables([table], card)

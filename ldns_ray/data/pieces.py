@@ -33,7 +33,7 @@ class Piece(NamedTuple):
 
 def whole_shards(card: Card, split: str) -> list[Piece]:
     """The shards of a split, each with all of its trials, in the order in which they were written."""
-    return [Piece(shard["file"], 0, shard["n_trials"]) for shard in card.shards_of([split])]
+    return [Piece(shard["file"], 0, shard["n_trials"]) for shard in card.shards_of(split)]
 
 
 def shuffled(shards: Sequence[Piece], *, seed: int, epoch: int) -> list[Piece]:

@@ -35,10 +35,15 @@ def is_whole(uri: Uri, card: Card) -> bool:
 def check_same(uri: Uri, present: Card, fingerprint: str) -> None:
     """Raises FileExistsError if the dataset that is there is another."""
     if present.fingerprint != fingerprint:
-        raise FileExistsError(
-            f"{os.fspath(uri)} holds another dataset (fingerprint {present.fingerprint}, the new one has "
-            f"{fingerprint}). Choose another folder, or pass overwrite=True (--overwrite)."
-        )
+        raise taken(uri, present, f"the new one has {fingerprint}")
+
+
+def taken(uri: Uri, present: Card, how: str) -> FileExistsError:
+    """The error for a folder that holds another dataset. how: it is another."""
+    return FileExistsError(
+        f"{os.fspath(uri)} holds another dataset (fingerprint {present.fingerprint}), {how}. Choose another "
+        "folder, or pass overwrite=True (--overwrite)."
+    )
 
 
 def publish(uri: Uri, card: Card, overwrite: bool) -> Card:

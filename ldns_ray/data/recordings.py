@@ -9,6 +9,14 @@ from typing import Protocol
 
 from ldns_ray.data.schema import Trial
 
+DIGITS = 6
+"""Numbers as names are filled up with zeros to so many digits, so that they sort as numbers."""
+
+
+def numbered(i: int) -> str:
+    """The name of a trial that has none: its number in the file."""
+    return f"{i:0{DIGITS}d}"
+
 
 @dataclass
 class Recording:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +49,12 @@ class Trial:
     @property
     def n_bins(self) -> int:
         return int(self.spikes.shape[0])
+
+    @property
+    def n_bytes(self) -> int:
+        """Of the arrays with a row per bin, in memory."""
+        arrays = (self.spikes, *self.covariates.values(), self.rates, self.latents)
+        return sum(array.nbytes for array in arrays if array is not None)
 
 
 def as_counts(array: Any, where: str) -> np.ndarray:
@@ -306,10 +312,3 @@ class TrialChecker:
         for trial_id in sorted(self._digests):
             digest.update(self._digests[trial_id])
         return digest.hexdigest()[:16]
-
-
-def check_trials(trials: Iterable[Trial]) -> Iterator[Trial]:
-    """Validate a stream of trials one by one; ValueError at the first that does not fit."""
-    checker = TrialChecker()
-    for trial in trials:
-        yield checker.check(trial)

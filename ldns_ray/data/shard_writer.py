@@ -13,14 +13,13 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from ldns_ray.data.parquet import ROW_GROUP_BYTES, open_writer
 from ldns_ray.data.schema import SPLITS, Trial
 from ldns_ray.data.tables import list_field, trials_table
 from ldns_ray.storage import write_atomically
 
 SHARD_BYTES = 96 * 2**20
 """Of a shard's trials in memory, not of its file: it is what Ray Data carries as one block, of up to 128 MB."""
-ROW_GROUP_BYTES = 8 * 2**20
-"""Of trials in memory: the smallest part of a shard that can be read, and what waits here to be compressed."""
 
 
 class _Shard:
@@ -30,20 +29,7 @@ class _Shard:
         self.schema = schema
         self.n_trials = self.n_bins = 0
         self._sink = pa.BufferOutputStream()
-        lists = [column.name for column in schema if pa.types.is_list(column.type)]
-        self._file = pq.ParquetWriter(
-            self._sink,
-            schema,
-            compression="zstd",
-            use_dictionary=["session", "split"],
-            # Byte by byte, floats compress better than whole, and counts, which Parquet widens to 32 bits,
-            # are written faster than by a dictionary.
-            use_byte_stream_split=[f"{name}.list.element" for name in lists],
-            # Nothing is looked up by a minimum or maximum.
-            write_statistics=False,
-            data_page_version="2.0",
-            write_page_checksum=True,
-        )
+        self._file = open_writer(self._sink, schema)
 
     def append(self, table: pa.Table) -> None:
         """One more row group."""
@@ -88,14 +74,12 @@ class ShardWriter:
 
     def add(self, trial: Trial) -> None:
         """Take a validated trial."""
-        arrays = [trial.spikes, *trial.covariates.values(), trial.rates, trial.latents]
-        n_bytes = sum(array.nbytes for array in arrays if array is not None)
         if trial.spikes.dtype == np.uint16:
             self._count_type = pa.uint16()
         split = self._splits[trial.split]
         split.waiting.append(trial)
-        split.waiting_bytes += n_bytes
-        split.n_bytes += n_bytes
+        split.waiting_bytes += trial.n_bytes
+        split.n_bytes += trial.n_bytes
         if split.waiting_bytes >= ROW_GROUP_BYTES or split.n_bytes >= self._shard_bytes:
             self._flush(split)
         if split.n_bytes >= self._shard_bytes:

@@ -21,14 +21,19 @@ import pyarrow.dataset as pds
 import pyarrow.fs as pafs
 
 from ldns_ray import storage
-from ldns_ray.data.batches import TrialSet, trials_of
-from ldns_ray.data.card import CARD_FILE, Card, check_split, find_card, read_card
+from ldns_ray.data.batches import TrialSet
+from ldns_ray.data.card import Card, find_card, read_card
 from ldns_ray.data.card_checks import REWRITE
 from ldns_ray.data.card_writer import CardWriter
 from ldns_ray.data.publishing import check_same, find_present, is_whole, publish
 from ldns_ray.data.schema import Trial
 from ldns_ray.data.shard_writer import SHARD_BYTES, ShardWriter
-from ldns_ray.data.tables import check_table, column_names, trialset_from_tables
+from ldns_ray.data.tables import (
+    check_table,
+    column_names,
+    trials_of_table,
+    trialset_from_tables,
+)
 from ldns_ray.data.verification import THREADS, check_sizes, verify_dataset
 from ldns_ray.storage import Uri
 
@@ -36,8 +41,6 @@ if TYPE_CHECKING:
     import ray.data
 
 __all__ = [
-    "CARD_FILE",
-    "check_split",
     "load_trials",
     "load_trialset",
     "read_card",
@@ -155,13 +158,17 @@ def _read_tables(
     uri: Uri, card: Card, split: str | None, columns: Sequence[str] | None
 ) -> list[pa.Table]:
     names = column_names(card, columns)
-    shards = card.shards_of(None if split is None else [split])
+    shards = card.shards_of(split)
     with storage.reaching(uri):
         filesystem, folder = storage.filesystem_of(uri)
     with ThreadPoolExecutor(THREADS) as threads:
-        return list(
+        tables = list(
             threads.map(lambda s: _read_shard(uri, filesystem, folder, s, names, card), shards)
         )
+    ids = [trial_id for table in tables for trial_id in table["trial_id"].to_pylist()]
+    if len(set(ids)) < len(ids):
+        raise ValueError(f"{os.fspath(uri)}: trial ids must be unique, some occur twice. {REWRITE}")
+    return tables
 
 
 def load_trialset(
@@ -173,29 +180,15 @@ def load_trialset(
     Raises ValueError or OSError, naming the file, for one that is not as the card describes it.
     """
     card = read_card(uri)
-    return _trialset(uri, card, _read_tables(uri, card, split, columns))
+    return trialset_from_tables(_read_tables(uri, card, split, columns), card)
 
 
 def load_trials(uri: Uri, split: str | None = None) -> list[Trial]:
     """A split, or all trials, as `Trial`s, without Ray."""
     card = read_card(uri)
     tables = _read_tables(uri, card, split, None)
-    trials = _trialset(uri, card, tables)
-    splits = {
-        trial_id: one
-        for table in tables
-        for trial_id, one in zip(
-            table["trial_id"].to_pylist(), table["split"].to_pylist(), strict=True
-        )
-    }
-    return trials_of(trials, [splits[trial_id] for trial_id in trials.trial_ids])
-
-
-def _trialset(uri: Uri, card: Card, tables: list[pa.Table]) -> TrialSet:
-    trials = trialset_from_tables(tables, card)
-    if len(set(trials.trial_ids)) < len(trials):
-        raise ValueError(f"{os.fspath(uri)}: trial ids must be unique, some occur twice. {REWRITE}")
-    return trials
+    trials = [trial for table in tables for trial in trials_of_table(table)]
+    return sorted(trials, key=lambda trial: trial.trial_id)
 
 
 def read_dataset(
@@ -209,7 +202,7 @@ def read_dataset(
     import ray.data
 
     card = read_card(uri)
-    shards = card.shards_of(None if split is None else [split])
+    shards = card.shards_of(split)
     check_sizes(uri, shards)
     filesystem, folder = storage.filesystem_of(uri)
     paths = [f"{folder}/{shard['file']}" for shard in shards]

@@ -28,11 +28,10 @@ import torch
 
 from ldns_ray.data import pieces
 from ldns_ray.data.batches import Batch, TrialSet
-from ldns_ray.data.card import Card
-from ldns_ray.data.groups import mixed, regrouped
+from ldns_ray.data.card import Card, check_split, read_card
 from ldns_ray.data.pieces import Piece
+from ldns_ray.data.regrouping import mixed, regrouped
 from ldns_ray.data.residence import trial_bytes
-from ldns_ray.data.shards import check_split, read_card
 from ldns_ray.data.tables import trialset_from_tables
 from ldns_ray.storage import Uri
 

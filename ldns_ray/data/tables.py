@@ -6,7 +6,7 @@ dataset has them, rates and latents.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,40 @@ def _flat_lists(
         pa.array(values.astype(kind.to_pandas_dtype(), copy=False), kind),
         type=list_field(name, kind).type,
     )
+
+
+def trials_of_table(table: pa.Table) -> Iterator[Trial]:
+    """The inverse of `trials_table`, in the order of the rows; arrays are views of the table's."""
+    n_bins = table["n_bins"].to_pylist()
+
+    def arrays(column: str) -> list[np.ndarray]:
+        lists = table[column].combine_chunks()
+        offsets, values = np.asarray(lists.offsets), lists.values.to_numpy()
+        return [values[i:j] for i, j in zip(offsets[:-1], offsets[1:], strict=True)]
+
+    def per_bin(column: str) -> list[np.ndarray]:
+        return [a.reshape(n, -1) for n, a in zip(n_bins, arrays(column), strict=True)]
+
+    def named(kind: str, read: Callable[[str], list[np.ndarray]]) -> dict[str, list[np.ndarray]]:
+        found = (name for name in table.column_names if name.startswith(f"{kind}:"))
+        return {name.removeprefix(f"{kind}:"): read(name) for name in found}
+
+    texts = [table[name].to_pylist() for name in ("trial_id", "session", "split")]
+    spikes = per_bin("spikes")
+    covariates, conditions = named("covariate", per_bin), named("condition", arrays)
+    rates = per_bin("rates") if "rates" in table.column_names else None
+    latents = per_bin("latents") if "latents" in table.column_names else None
+    for i, (trial_id, session, split) in enumerate(zip(*texts, strict=True)):
+        yield Trial(
+            spikes=spikes[i],
+            trial_id=trial_id,
+            session=session,
+            split=split,
+            covariates={name: values[i] for name, values in covariates.items()},
+            conditions={name: values[i] for name, values in conditions.items()},
+            rates=None if rates is None else rates[i],
+            latents=None if latents is None else latents[i],
+        )
 
 
 def check_table(table: pa.Table, card: Card, where: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import functools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,7 +14,6 @@ from ldns_ray.data.card import Card, read_card
 from ldns_ray.data.card_checks import REWRITE
 from ldns_ray.storage import Uri
 
-BLOCK_BYTES = 4 * 2**20
 THREADS = 8
 """More than many machines have processors: shards of an object store are mostly waited for."""
 
@@ -41,25 +40,18 @@ def check_sizes(uri: Uri, shards: Sequence[Mapping[str, Any]]) -> None:
     _raise_first(bad)
 
 
-def verify_dataset(uri: Uri, splits: Sequence[str] | None = None) -> Card:
-    """The card, after every shard of some splits, or of all, was compared with its checksum.
+def verify_dataset(uri: Uri, split: str | None = None) -> Card:
+    """The card, after every shard of a split, or of all, was compared with its checksum.
 
     Raises FileNotFoundError or ValueError naming the first shard that is missing, truncated or changed.
     """
     card = read_card(uri)
-    shards = card.shards_of(splits)
+    shards = card.shards_of(split)
     check_sizes(uri, shards)
     filesystem, folder = storage.filesystem_of(uri)
-
-    def digest(shard: Mapping[str, Any]) -> str:
-        sha256 = hashlib.sha256()
-        with filesystem.open_input_file(f"{folder}/{shard['file']}") as file:
-            while block := file.read_buffer(BLOCK_BYTES):
-                sha256.update(block)  # lets other threads run meanwhile
-        return sha256.hexdigest()
-
     with storage.reaching(uri), ThreadPoolExecutor(THREADS) as threads:
-        digests = list(threads.map(digest, shards))
+        paths = [f"{folder}/{shard['file']}" for shard in shards]
+        digests = list(threads.map(functools.partial(storage.digest_file, filesystem), paths))
     _raise_first(
         [
             ValueError(f"{storage.join(uri, shard['file'])} was changed: its checksum is another")

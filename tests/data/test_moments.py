@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ldns_ray.data.batches import TrialSet
-from ldns_ray.data.groups import stretch
 from ldns_ray.data.moments import latent_statistics, mean_counts
+from ldns_ray.data.regrouping import stretch
 from tests.data.datasets import ragged
 
 TRIALS = TrialSet.from_trials(ragged(50), bin_width_s=0.01)

@@ -69,7 +69,7 @@ def test_shards_are_opened_one_after_another(tmp_path: Path) -> None:
 def test_shards_of_other_splits_are_not_opened(tmp_path: Path) -> None:
     card = write(ragged(40), tmp_path, shard_bytes=4000)
     val = load_trials(tmp_path, "val")
-    for shard in card.shards_of(["train"]):
+    for shard in card.shards_of("train"):
         (tmp_path / shard["file"]).unlink()
     assert_same(collected(tmp_path, "val"), val)
 

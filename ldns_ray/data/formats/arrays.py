@@ -15,7 +15,7 @@ from ldns_ray.checks import POSITIVE, at_least, check
 from ldns_ray.data.formats import per_trial
 from ldns_ray.data.formats.cuts import TimeUnit, check_whole_bins, cuts
 from ldns_ray.data.formats.named_arrays import NamedArrays, open_arrays
-from ldns_ray.data.formats.specs import AngleSpec, ArraySpec
+from ldns_ray.data.formats.specs import ArrayAngle, ValueSpec
 from ldns_ray.data.recordings import Recording
 from ldns_ray.data.schema import Trial, as_counts
 
@@ -56,12 +56,12 @@ class ArrayReader:
     """What these three count: samples, or times from the recording's beginning, taken to the nearest sample."""
     window_samples: int | None = None
     """Long recording: cut into windows of this length. What is left at the end is dropped."""
-    covariates: tuple[ArraySpec, ...] = ()
+    covariates: tuple[ValueSpec, ...] = ()
     """Arrays (S, T, d) or (S, T); of a long recording (T, d) or (T,). A row per sample is averaged over each bin;
     aligned trials may have a row per bin."""
-    conditions: tuple[ArraySpec, ...] = ()
+    conditions: tuple[ValueSpec, ...] = ()
     """Arrays of one number or vector per trial."""
-    angles: tuple[AngleSpec, ...] = ()
+    angles: tuple[ArrayAngle, ...] = ()
     """Arrays of one angle per trial, kept as (cos, sin); the array itself is kept as a condition too."""
     stratify: str | None = None
     """The array of one or more labels per trial, within which splits are shared out."""
@@ -204,12 +204,12 @@ class ArrayReader:
         return [slice(*x) for x in zip(starts.tolist(), stops.tolist(), strict=True)], lengths
 
     def _covariate(
-        self, arrays: NamedArrays, spec: ArraySpec, counts: np.ndarray
+        self, arrays: NamedArrays, spec: ValueSpec, counts: np.ndarray
     ) -> tuple[np.ndarray, bool]:
         """A covariate's array (S, T, d) or (T, d), and whether its rows are samples (else bins)."""
         what = f"covariate {spec.name!r}"
-        array = arrays.get(spec.array, what)
-        arrays.check_numbers(array, spec.array, what)
+        array = arrays.get(spec.source, what)
+        arrays.check_numbers(array, spec.source, what)
         if array.ndim == counts.ndim - 1:
             array = array[..., None]
         time = counts.ndim - 2
@@ -221,7 +221,7 @@ class ArrayReader:
             if time == 1 and array.shape[time] * self.samples_per_bin == n_samples:
                 return array, False
         arrays.fail(
-            f"{what} {spec.array!r} must follow the spikes' {'trials and ' * time}time {counts.shape[:-1]}, got shape "
+            f"{what} {spec.source!r} must follow the spikes' {'trials and ' * time}time {counts.shape[:-1]}, got shape "
             f"{array.shape}."
         )
 

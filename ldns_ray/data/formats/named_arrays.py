@@ -127,7 +127,7 @@ def _map_npy(path: Path) -> np.ndarray:
     return np.asarray(mapped)
 
 
-def labels(array: np.ndarray, *, width: int = 0) -> list[str]:
+def as_texts(array: np.ndarray, *, width: int = 0) -> list[str]:
     """One text per entry; whole numbers get leading zeros up to `width`, so that they sort as numbers."""
     if array.dtype.kind in "iu":
         return [f"{x:0{width}d}" for x in array.tolist()]

@@ -14,7 +14,7 @@ import numpy as np
 
 from ldns_ray.checks import Rule, check
 from ldns_ray.data.formats.files import hdf5_array, open_hdf5
-from ldns_ray.data.recordings import Recording
+from ldns_ray.data.recordings import Recording, numbered
 from ldns_ray.data.schema import SPLITS, Trial, as_counts
 
 UNITS = ("heldin", "heldout")
@@ -107,7 +107,7 @@ class NlbReader:
         others = "+".join(s for s in SPLITS if s not in given.split("+"))
         for part in parts:
             for i in part.kept:
-                trial_id = f"{part.source}/{i:06d}"
+                trial_id = f"{part.source}/{numbered(i)}"
                 where = f"{path}: trial {trial_id!r}"
                 covariates = {}
                 if part.behavior is not None:

@@ -12,19 +12,19 @@ from typing import Literal
 import numpy as np
 
 from ldns_ray.checks import Rule, check
-from ldns_ray.data.binning import bin_samples, count_spikes, whole_bins
+from ldns_ray.data.formats.binning import bin_samples, count_spikes, whole_bins
 from ldns_ray.data.formats.nwb_file import Content, Refused, Series, load
-from ldns_ray.data.formats.nwb_specs import AngleSpec, ColumnSpec, SeriesSpec
 from ldns_ray.data.formats.nwb_trials import (
     NO_SPLIT,
     Cuts,
-    choices,
     cut_trials,
     cut_windows,
-    labels,
     numbers,
+    read_splits,
+    read_strata,
 )
-from ldns_ray.data.quantities import conversion_factor
+from ldns_ray.data.formats.quantities import conversion_factor
+from ldns_ray.data.formats.specs import NwbAngle, SeriesSpec, ValueSpec
 from ldns_ray.data.recordings import Recording
 from ldns_ray.data.schema import Trial, as_counts
 from ldns_ray.data.splits import UNASSIGNED
@@ -67,10 +67,10 @@ class NwbReader:
     """Time series in the trials' bins: the mean of the samples in each bin; where a series is slower than the bins,
     the value at the bin's centre on the line between samples, if no more than one is missing there."""
 
-    conditions: tuple[ColumnSpec, ...] = ()
+    conditions: tuple[ValueSpec, ...] = ()
     """Numeric columns of the trials table, one number or vector per trial."""
 
-    angles: tuple[AngleSpec, ...] = ()
+    angles: tuple[NwbAngle, ...] = ()
     """Conditions kept as (cos, sin)."""
 
     stratify: str | None = None
@@ -137,7 +137,7 @@ class NwbReader:
         """The columns of the trials table that are asked for."""
         optional = [self.align, self.stratify, self.split]
         columns = [name for name in optional if name is not None]
-        columns += [spec.column for spec in self.conditions]
+        columns += [spec.source for spec in self.conditions]
         return columns + [spec.source for spec in self.angles if spec.bin is None]
 
     def read(self, path: str) -> Recording:
@@ -158,14 +158,14 @@ class NwbReader:
         splits = [UNASSIGNED] * len(cuts.ids)
         if self.split is not None:
             rule = self.split_rule == "ldns"
-            splits = choices(path, cuts.ids, self.split, table[self.split], ldns_rule=rule)
+            splits = read_splits(path, cuts.ids, self.split, table[self.split], ldns_rule=rule)
             cuts.leave_out(np.array(splits) == NO_SPLIT, f"split {NO_SPLIT}")
         conditions = self._conditions(path, table)
         for name, values in conditions.items():
             cuts.leave_out(~np.isfinite(values).all(axis=1), f"no number for {name!r}")
         strata: list[str] = []
         if self.stratify is not None:
-            strata = labels(path, self.stratify, table[self.stratify])
+            strata = read_strata(path, self.stratify, table[self.stratify])
         covariates = self._covariates(path, content)
         recording = Recording(
             trials=iter(()),
@@ -237,7 +237,7 @@ class NwbReader:
     def _conditions(self, path: str, table: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The conditions that the trials table holds, (S, d) each."""
         result = {
-            spec.name: numbers(path, spec.column, table[spec.column], f"condition {spec.name!r}")
+            spec.name: numbers(path, spec.source, table[spec.source], f"condition {spec.name!r}")
             for spec in self.conditions
         }
         for angle in self.angles:
@@ -332,4 +332,4 @@ def mc_maze(bin_ms: float = 5.0, *, split_rule: Literal["own", "ldns"] = "own") 
         split_rule=split_rule,
     )
     onset = int(whole_bins(0.25, reader.bin_width_s))
-    return replace(reader, angles=(AngleSpec("angle", "velocity", bin=onset),))
+    return replace(reader, angles=(NwbAngle("angle", "velocity", bin=onset),))

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ldns_ray.data.intervals import common
+from ldns_ray.data.formats.intervals import common
+from ldns_ray.data.recordings import DIGITS
 
 OBSERVED_SLACK_S = 1e-3
 """Observed intervals may end and begin a millisecond early or late: some are given by the first and last tick of a
@@ -198,7 +199,7 @@ def _column(values: Any) -> np.ndarray:
 def _ids(table: Any) -> list[str]:
     """Trial ids as text, with leading zeros, so that they sort as numbers."""
     ids = [str(i) for i in table.id[:]]
-    width = max([6, *map(len, ids)])
+    width = max([DIGITS, *map(len, ids)])
     return [i.zfill(width) for i in ids]
 
 

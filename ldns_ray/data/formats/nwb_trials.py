@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ldns_ray.data.binning import next_multiple, whole_bins
+from ldns_ray.data.formats.binning import next_multiple, whole_bins
+from ldns_ray.data.formats.intervals import covered
 from ldns_ray.data.formats.nwb_file import OBSERVED_SLACK_S, Refused, Spikes
-from ldns_ray.data.intervals import covered
+from ldns_ray.data.recordings import numbered
 from ldns_ray.data.schema import SPLITS
 from ldns_ray.data.splits import UNASSIGNED
 
@@ -54,7 +55,7 @@ def cut_windows(
         )
     number = np.arange(total) - np.repeat(np.cumsum(n_windows) - n_windows, n_windows)
     n_bins_S = np.full(total, round(window_s / bin_width_s))
-    ids = [f"{i:06d}" for i in range(total)]
+    ids = [numbered(i) for i in range(total)]
     return Cuts(ids, np.repeat(start, n_windows) + number * window_s, n_bins_S)
 
 
@@ -108,7 +109,7 @@ def numbers(
     return result
 
 
-def labels(path: str, column: str, values: np.ndarray) -> list[str]:
+def read_strata(path: str, column: str, values: np.ndarray) -> list[str]:
     """A column of the trials table as one text per trial, to stratify by."""
     single = values.ndim == 1 and (values.dtype != object or isinstance(values[0], str))
     if not single:
@@ -119,7 +120,7 @@ def labels(path: str, column: str, values: np.ndarray) -> list[str]:
     return [str(value) for value in values]
 
 
-def choices(
+def read_splits(
     path: str, ids: Sequence[str], column: str, values: np.ndarray, *, ldns_rule: bool
 ) -> list[str]:
     """What each trial's split may be, or `NO_SPLIT`.

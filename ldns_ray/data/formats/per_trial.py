@@ -6,23 +6,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ldns_ray.data.formats.named_arrays import NamedArrays, labels
-from ldns_ray.data.formats.specs import AngleSpec, ArraySpec
+from ldns_ray.data.formats.named_arrays import NamedArrays, as_texts
+from ldns_ray.data.formats.specs import ArrayAngle, ValueSpec
+from ldns_ray.data.recordings import DIGITS
 from ldns_ray.data.splits import CHOICES, UNASSIGNED
-
-DIGITS = 6
-"""Whole numbers as names are filled up with zeros to so many digits, so that they sort as numbers."""
 
 
 def read_conditions(
-    arrays: NamedArrays, specs: Sequence[ArraySpec], angles: Sequence[AngleSpec], n_trials: int
+    arrays: NamedArrays, specs: Sequence[ValueSpec], angles: Sequence[ArrayAngle], n_trials: int
 ) -> dict[str, np.ndarray]:
     """Name -> (S, d); of an angle (cos, sin), and its array as it is."""
     conditions: dict[str, np.ndarray] = {}
     for spec in specs:
         what = f"condition {spec.name!r}"
-        array = arrays.per_trial(spec.array, what, n_trials)
-        arrays.check_numbers(array, spec.array, what)
+        array = arrays.per_trial(spec.source, what, n_trials)
+        arrays.check_numbers(array, spec.source, what)
         conditions[spec.name] = array.reshape(n_trials, -1)
     for angle in angles:
         what = f"angle {angle.name!r}"
@@ -35,7 +33,7 @@ def read_conditions(
     return conditions
 
 
-def _looked_up(arrays: NamedArrays, angle: AngleSpec, index: np.ndarray) -> np.ndarray:
+def _looked_up(arrays: NamedArrays, angle: ArrayAngle, index: np.ndarray) -> np.ndarray:
     assert angle.table is not None
     what = f"angle {angle.name!r}"
     table = arrays.column(angle.table, what)
@@ -53,7 +51,7 @@ def read_splits(arrays: NamedArrays, name: str | None, ids: Sequence[str]) -> li
     """What each trial's split may be, one of `CHOICES`; any, where there is no array."""
     if name is None:
         return [UNASSIGNED] * len(ids)
-    splits = labels(arrays.column(name, "split", len(ids)))
+    splits = as_texts(arrays.column(name, "split", len(ids)))
     for trial_id, split in zip(ids, splits, strict=True):
         if split not in CHOICES:
             missing = split.strip().lower() in ("", "nan", "none")
@@ -72,15 +70,15 @@ def read_strata(arrays: NamedArrays, name: str | None, n_trials: int) -> list[st
     rows = arrays.per_trial(name, "stratify", n_trials).reshape(n_trials, -1)
     if rows.dtype.kind == "f" and ((rows == np.floor(rows)) & (abs(rows) < 2**53)).all():
         rows = rows.astype(np.int64)
-    columns = [labels(column, width=DIGITS) for column in rows.T]
+    columns = [as_texts(column, width=DIGITS) for column in rows.T]
     return [",".join(row) for row in zip(*columns, strict=True)]
 
 
 def read_ids(arrays: NamedArrays, name: str | None, n_trials: int) -> list[str]:
     """The trials' names, each another; their numbers from 0 on where there is no array."""
     if name is None:
-        return labels(np.arange(n_trials), width=DIGITS)
-    ids = labels(arrays.column(name, "trial_id", n_trials), width=DIGITS)
+        return as_texts(np.arange(n_trials), width=DIGITS)
+    ids = as_texts(arrays.column(name, "trial_id", n_trials), width=DIGITS)
     first: dict[str, int] = {}
     for i, trial_id in enumerate(ids):
         if not trial_id:
@@ -97,7 +95,7 @@ def read_sessions(arrays: NamedArrays, session: str, n_trials: int) -> list[str]
     """Of the array `session`, or this one name for all trials; "" where it is "" and there is no array "session"."""
     name = session or "session"
     if name in arrays.names:
-        return labels(arrays.column(name, "session", n_trials))
+        return as_texts(arrays.column(name, "session", n_trials))
     return [session] * n_trials
 
 
@@ -105,7 +103,7 @@ def read_unit_names(arrays: NamedArrays, name: str | None, n_units: int) -> list
     """The units' names in order; none where there is no array."""
     if name is None:
         return []
-    names = labels(arrays.column(name, "unit_names"))
+    names = as_texts(arrays.column(name, "unit_names"))
     if len(names) != n_units or not all(names):
         empty = "" if all(names) else ", some of them empty"
         arrays.fail(

@@ -14,7 +14,7 @@ import numpy as np
 
 from ldns_ray.checks import Rule, at_least, check
 from ldns_ray.data.formats.matlab import load_matlab
-from ldns_ray.data.recordings import Recording
+from ldns_ray.data.recordings import Recording, numbered
 from ldns_ray.data.schema import Trial, as_counts
 from ldns_ray.data.splits import UNASSIGNED
 
@@ -89,7 +89,7 @@ class SpeechReader:
         """Trials without bins may have any shape: MATLAB's empty cell is 0 × 0."""
         filled = [i for i, x in enumerate(trials) if x.size]
         for i in filled:
-            where, got = f"{path}: trial '{i:06d}'", trials[i].shape
+            where, got = f"{path}: trial {numbered(i)!r}", trials[i].shape
             if len(got) != 2:
                 raise ValueError(
                     f"{where}: {self.array} must be (bins, channels), got shape {got}."
@@ -102,13 +102,13 @@ class SpeechReader:
             if got[1] != trials[filled[0]].shape[1]:
                 raise ValueError(
                     f"{where}: {self.array} must have {trials[filled[0]].shape[1]} channels as trial "
-                    f"'{filled[0]:06d}' has, got {got[1]}."
+                    f"{numbered(filled[0])!r} has, got {got[1]}."
                 )
 
     def _trials(self, path: str, session: str, trials: dict[int, np.ndarray]) -> Iterator[Trial]:
         split = FOLDER_SPLITS.get(Path(path).absolute().parent.name, UNASSIGNED)
         for i, crossings_TN in trials.items():
-            trial_id = f"{i:06d}"
+            trial_id = numbered(i)
             where = f"{path}: trial {trial_id!r}"
             counts = as_counts(crossings_TN[:, : self.n_channels], where)
             yield Trial(spikes=counts, trial_id=trial_id, session=session, split=split)

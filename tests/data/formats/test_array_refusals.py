@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ldns_ray.data.formats.arrays import ArrayReader
-from ldns_ray.data.formats.specs import AngleSpec, ArraySpec
+from ldns_ray.data.formats.specs import ArrayAngle, ValueSpec
 from ldns_ray.data.schema import TrialChecker
 from ldns_ray.data.splits import CHOICES
 from tests.data.formats.npz_files import CUT, LONG, aligned, continuous
@@ -42,7 +42,7 @@ def refusal(path: Path, **options: Any) -> str:
         (LONG | {"trial_stop": "stop"}, "got trial_stop"),
         (LONG | {"window_samples": 0}, "window_samples must be at least 1, got 0"),
         (CUT | {"times_in": "min"}, "times_in must be samples, ms or s, got 'min'"),
-        ({"covariates": (ArraySpec("x", "vel"),), "angles": (AngleSpec("x", "target"),)}, "'x' 2 times"),
+        ({"covariates": (ValueSpec("x", "vel"),), "angles": (ArrayAngle("x", "target"),)}, "'x' 2 times"),
     ],
 )  # fmt: skip
 def test_options_are_checked_when_the_reader_is_made(options: dict[str, Any], message: str) -> None:
@@ -50,7 +50,7 @@ def test_options_are_checked_when_the_reader_is_made(options: dict[str, Any], me
         ArrayReader(**({"bin_ms": 5} | options))
 
 
-V, T = ArraySpec("v", "vel"), ArraySpec("t", "target")
+V, T = ValueSpec("v", "vel"), ValueSpec("t", "target")
 BAD_SPLIT = "trial '000001': 'p' must hold train, val, test, train+val, train+test, val+test, train+val+test, got"
 
 
@@ -64,17 +64,17 @@ BAD_SPLIT = "trial '000001': 'p' must hold train, val, test, train+val, train+te
         ({"spikes": np.zeros((6, 0, 20))}, {}, "spikes 'spikes' must not be empty, got shape (6, 0, 20) of trial,unit"),
         ({"spikes": np.zeros((6, 3, 20), complex)}, {}, "spikes 'spikes' must be numbers, got an array of complex128"),
         ({"spikes": np.full((6, 3, 20), "1")}, {}, "spikes 'spikes' must be numbers"),
-        ({}, {"covariates": (ArraySpec("v", "target"),)}, "covariate 'v' 'target' must follow the spikes' trials and "),
+        ({}, {"covariates": (ValueSpec("v", "target"),)}, "covariate 'v' 'target' must follow the spikes' trials and "),
         ({"vel": np.zeros((5, 20, 2))}, {"covariates": (V,)}, "time (6, 20), got shape (5, 20, 2)"),
         ({"vel": np.full((6, 20), "1")}, {"covariates": (V,)}, "covariate 'v' 'vel' must be numbers, got an array of <U1"),
         ({"target": np.zeros(5)}, {"stratify": "target"}, "stratify 'target' must have one entry per trial (6), got shape (5,)"),
         ({"target": np.zeros(5)}, {"conditions": (T,)}, "condition 't' 'target' must have one entry per trial (6)"),
         ({"target": np.zeros(6, complex)}, {"conditions": (T,)}, "condition 't' 'target' must be numbers"),
-        ({"target": np.zeros((6, 2))}, {"angles": (AngleSpec("a", "target"),)}, "angle 'a' 'target' must have one entry "),
-        ({"target": np.full(6, "up")}, {"angles": (AngleSpec("a", "target"),)}, "angle 'a' 'target' must be numbers"),
-        ({"d": np.arange(4)}, {"angles": (AngleSpec("a", "target", table="d"),)}, "'target' must index the 4 entries of 'd', "
+        ({"target": np.zeros((6, 2))}, {"angles": (ArrayAngle("a", "target"),)}, "angle 'a' 'target' must have one entry "),
+        ({"target": np.full(6, "up")}, {"angles": (ArrayAngle("a", "target"),)}, "angle 'a' 'target' must be numbers"),
+        ({"d": np.arange(4)}, {"angles": (ArrayAngle("a", "target", table="d"),)}, "'target' must index the 4 entries of 'd', "
          "got 0 … 6"),
-        ({"d": np.zeros((8, 2))}, {"angles": (AngleSpec("a", "target", table="d"),)}, "angle 'a' 'd' must have one axis, got"),
+        ({"d": np.zeros((8, 2))}, {"angles": (ArrayAngle("a", "target", table="d"),)}, "angle 'a' 'd' must have one axis, got"),
         ({"p": np.array(["train", "dev"] * 3)}, {"split": "p"}, f"{BAD_SPLIT} 'dev'."),
         ({"p": np.array(["train", ""] * 3)}, {"split": "p"}, f"{BAD_SPLIT} nothing. Write the trial's split, or those "),
         ({"p": np.array(["train", np.nan] * 3)}, {"split": "p"}, f"{BAD_SPLIT} nothing."),

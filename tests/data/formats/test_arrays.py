@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ldns_ray.data.formats.arrays import ArrayReader
-from ldns_ray.data.formats.specs import AngleSpec, ArraySpec
+from ldns_ray.data.formats.specs import ArrayAngle, ValueSpec
 from ldns_ray.data.recordings import Recording
 from ldns_ray.data.schema import Trial
 from ldns_ray.data.shards import write_dataset
@@ -34,7 +34,7 @@ def recording(path: Path, **options: Any) -> Recording:
 def test_aligned_trials_are_rebinned(tmp_path: Path) -> None:
     path = aligned(tmp_path)
     arrays = np.load(path)
-    trials = read(path, covariates=(ArraySpec("hand", "vel", "m/s"),))
+    trials = read(path, covariates=(ValueSpec("hand", "vel", "m/s"),))
     assert [t.trial_id for t in trials] == [f"{i:06d}" for i in range(6)]
     for i, t in enumerate(trials):
         assert t.spikes.shape == (4, 3)
@@ -82,7 +82,7 @@ def test_recordings_without_a_spike_are_recordings(tmp_path: Path) -> None:
 
 def test_covariates_may_already_be_binned(tmp_path: Path) -> None:
     vel = np.random.default_rng(1).normal(size=(6, 4)).astype(np.float32)
-    trials = read(aligned(tmp_path, vel=vel), covariates=(ArraySpec("vel", "vel"),))
+    trials = read(aligned(tmp_path, vel=vel), covariates=(ValueSpec("vel", "vel"),))
     np.testing.assert_array_equal(trials[2].covariates["vel"], vel[2][:, None])
 
 
@@ -92,7 +92,7 @@ def test_covariates_may_already_be_binned(tmp_path: Path) -> None:
 def test_long_recording_is_cut_at_its_trials(tmp_path: Path) -> None:
     path = continuous(tmp_path, stop=np.array([8, 22, 50], np.uint16))
     arrays = np.load(path)
-    trials = read(path, **CUT, covariates=(ArraySpec("vel", "vel"),))
+    trials = read(path, **CUT, covariates=(ValueSpec("vel", "vel"),))
     assert [t.n_bins for t in trials] == [8, 12, 20]
     for t, start in zip(trials, (0, 10, 30), strict=True):
         np.testing.assert_array_equal(t.spikes, arrays["counts"][start : start + t.n_bins])
@@ -127,7 +127,7 @@ def test_trials_may_be_given_as_times(tmp_path: Path, unit: Any, scale: float) -
 def test_long_recording_is_cut_into_windows(tmp_path: Path) -> None:
     path = continuous(tmp_path)
     options = LONG | {"bin_ms": 100, "window_samples": 12}
-    cut = recording(path, **options, covariates=(ArraySpec("vel", "vel"),))
+    cut = recording(path, **options, covariates=(ValueSpec("vel", "vel"),))
     trials = list(cut.trials)
     assert [t.n_bins for t in trials] == [6, 6, 6, 6]
     assert cut.dropped == {"end of the recording, shorter than a window": 1}
@@ -145,7 +145,7 @@ def test_long_recording_is_cut_into_windows(tmp_path: Path) -> None:
 def test_angles_are_kept_as_cos_and_sin(tmp_path: Path, text: str) -> None:
     degrees = np.arange(8) * 45.0
     path = aligned(tmp_path, degrees=degrees, direct=degrees[[0, 1, 2, 3, 4, 6]])
-    trials = read(path, angles=(AngleSpec.parse(text),))
+    trials = read(path, angles=(ArrayAngle.parse(text),))
     angles = np.array([t.conditions["angle"] for t in trials])
     root = np.sqrt(0.5)
     wanted = [[1, 0], [root, root], [0, 1], [-root, root], [-1, 0], [0, -1]]
@@ -172,8 +172,8 @@ def test_labels_come_from_their_arrays(tmp_path: Path) -> None:
 def test_a_recording_says_what_its_trials_carry(tmp_path: Path) -> None:
     path = aligned(tmp_path, names=np.array(["a1", "a2", "b1"]), channels=np.array([4, 4, 12]))
     options: dict[str, Any] = {
-        "covariates": (ArraySpec("hand", "vel", "m/s"),),
-        "conditions": (ArraySpec("goal", "target", "index"),),
+        "covariates": (ValueSpec("hand", "vel", "m/s"),),
+        "conditions": (ValueSpec("goal", "target", "index"),),
     }
     opened = recording(path, **options, unit_names="names", stratify="target")
     assert opened.unit_names == ["a1", "a2", "b1"]
@@ -210,7 +210,7 @@ def test_labels_of_strata_are_shared_out_as_their_array_is(
 
 
 def test_readers_travel() -> None:
-    reader = ArrayReader(**CUT, covariates=(ArraySpec("vel", "vel"),))
+    reader = ArrayReader(**CUT, covariates=(ValueSpec("vel", "vel"),))
     assert pickle.loads(pickle.dumps(reader)) == reader
     assert hash(reader) == hash(replace(reader))
     assert reader.bin_width_s == 0.05
@@ -221,16 +221,16 @@ def test_readers_travel() -> None:
 
 REACH_PLAN = ArrayReader(
     bin_ms=5, spikes="spikes_1ms", session="session", stratify="target",
-    angles=(AngleSpec.parse("angle=target*45"),),
+    angles=(ArrayAngle.parse("angle=target*45"),),
 )  # fmt: skip
 REACH = ArrayReader(
     bin_ms=50, sample_ms=50, spikes="counts", axes=("time", "unit"), session="session",
     trial_start="trial_start", trial_len="trial_len",
-    covariates=(ArraySpec.parse("vel=vel:cm/s"),), angles=(AngleSpec.parse("angle=target_deg[target]"),),
+    covariates=(ValueSpec.parse("vel=vel:cm/s"),), angles=(ArrayAngle.parse("angle=target_deg[target]"),),
 )  # fmt: skip
 TRACK = ArrayReader(
     bin_ms=50, sample_ms=25, spikes="counts", axes=("time", "unit"), session="session",
-    window_samples=80, covariates=(ArraySpec.parse("pos=pos_px:px"),),
+    window_samples=80, covariates=(ValueSpec.parse("pos=pos_px:px"),),
 )  # fmt: skip
 
 

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from ldns_ray.data.formats.arrays import ArrayReader
-from ldns_ray.data.formats.named_arrays import labels, open_arrays
-from ldns_ray.data.formats.specs import ArraySpec
+from ldns_ray.data.formats.named_arrays import as_texts, open_arrays
+from ldns_ray.data.formats.specs import ValueSpec
 from ldns_ray.data.schema import Trial, TrialChecker
 from ldns_ray.data.splits import CHOICES
 
 SPIKES = np.random.default_rng(0).poisson(0.5, (6, 3, 20)).astype(np.uint8)
 TARGET = np.arange(6)
-READER = ArrayReader(bin_ms=5, conditions=(ArraySpec("target", "target"),), session="day 1")
+READER = ArrayReader(bin_ms=5, conditions=(ValueSpec("target", "target"),), session="day 1")
 
 
 def folder(path: Path, **arrays: Any) -> Path:
@@ -130,7 +130,7 @@ def test_a_folder_is_read_trial_by_trial(tmp_path: Path, bin_ms: int) -> None:
     path = folder(tmp_path / "long", spikes=spikes, vel=np.zeros((40_000, 2), np.float32))
     np.savez(tmp_path / "long.npz", spikes=spikes, vel=np.zeros((40_000, 2), np.float32))
     reader = ArrayReader(
-        bin_ms=bin_ms, axes=("time", "unit"), window_samples=100, covariates=(ArraySpec("v", "vel"),)
+        bin_ms=bin_ms, axes=("time", "unit"), window_samples=100, covariates=(ValueSpec("v", "vel"),)
     )  # fmt: skip
 
     def read(path: Path) -> tuple[int, int]:
@@ -310,8 +310,8 @@ def test_a_shape_beyond_memory_is_refused(tmp_path: Path) -> None:
 
 
 def test_labels_are_texts_that_sort_as_they_count() -> None:
-    assert labels(np.array([3, 20]), width=6) == ["000003", "000020"]
-    assert labels(np.array([3, 20], ">u2")) == ["3", "20"]
-    assert labels(np.array(["a", "b"])) == ["a", "b"]
-    assert labels(np.array([b"a", "ü".encode()])) == ["a", "ü"]
-    assert labels(np.array([0.5, np.nan])) == ["0.5", "nan"]
+    assert as_texts(np.array([3, 20]), width=6) == ["000003", "000020"]
+    assert as_texts(np.array([3, 20], ">u2")) == ["3", "20"]
+    assert as_texts(np.array(["a", "b"])) == ["a", "b"]
+    assert as_texts(np.array([b"a", "ü".encode()])) == ["a", "ü"]
+    assert as_texts(np.array([0.5, np.nan])) == ["0.5", "nan"]

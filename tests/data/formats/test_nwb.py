@@ -12,7 +12,8 @@ from pynwb import NWBFile, TimeSeries
 from pynwb.behavior import BehavioralTimeSeries, Position, SpatialSeries
 from pynwb.ecephys import ElectricalSeries
 
-from ldns_ray.data.formats.nwb import AngleSpec, ColumnSpec, NwbReader, SeriesSpec
+from ldns_ray.data.formats.nwb import NwbReader
+from ldns_ray.data.formats.specs import NwbAngle, SeriesSpec, ValueSpec
 from ldns_ray.data.schema import Trial
 from ldns_ray.data.splits import UNASSIGNED
 from tests.data.formats.nwb_files import behavior, replace_data, write_nwb
@@ -270,11 +271,11 @@ def test_conditions_angles_and_strata_come_from_columns(tmp_path: Path) -> None:
     reader = NwbReader(
         bin_ms=500,
         conditions=(
-            ColumnSpec("wait", "delay", "ms"),
-            ColumnSpec("target", "target"),
-            ColumnSpec("correct", "correct"),
+            ValueSpec("wait", "delay", "ms"),
+            ValueSpec("target", "target"),
+            ValueSpec("correct", "correct"),
         ),
-        angles=(AngleSpec("a", "degrees"), AngleSpec("b", "radians", unit="rad")),
+        angles=(NwbAngle("a", "degrees"), NwbAngle("b", "radians", unit="rad")),
         stratify="shape",
     )
     recording = reader.read(path)
@@ -305,22 +306,22 @@ def test_equally_long_lists_are_a_vector(tmp_path: Path) -> None:
         trials=TWO,
         ragged={"even": [[1, 2], [3, 4]], "uneven": [[1], [2, 3]]},
     )
-    trials, _ = read(path, NwbReader(bin_ms=500, conditions=(ColumnSpec("even", "even"),)))
+    trials, _ = read(path, NwbReader(bin_ms=500, conditions=(ValueSpec("even", "even"),)))
     assert trials[1].conditions["even"].tolist() == [3.0, 4.0]
     where = f"{path}: column 'uneven' of the trials table must hold one number"
     with pytest.raises(ValueError, match="equally many, per trial for condition 'x'") as error:
-        NwbReader(bin_ms=500, conditions=(ColumnSpec("x", "uneven"),)).read(path)
+        NwbReader(bin_ms=500, conditions=(ValueSpec("x", "uneven"),)).read(path)
     assert str(error.value).startswith(where)
     with pytest.raises(ValueError, match=r"one number or text per trial to stratify by, got lists"):
         NwbReader(bin_ms=500, stratify="even").read(path)
     with pytest.raises(ValueError, match=r"must hold 1 number per trial for angle 'a', got 2"):
-        NwbReader(bin_ms=500, angles=(AngleSpec("a", "even"),)).read(path)
+        NwbReader(bin_ms=500, angles=(NwbAngle("a", "even"),)).read(path)
 
 
 def test_text_cannot_be_a_condition_or_a_time(tmp_path: Path) -> None:
     path = write_nwb(tmp_path / "a.nwb", spikes=ALWAYS, trials={**TWO, "shape": ["round", "flat"]})
     with pytest.raises(ValueError, match=r"column 'shape' of the trials table holds text such as 'round', but condition 's' needs numbers. Text can be used to stratify"):  # fmt: skip
-        NwbReader(bin_ms=500, conditions=(ColumnSpec("s", "shape"),)).read(path)
+        NwbReader(bin_ms=500, conditions=(ValueSpec("s", "shape"),)).read(path)
     with pytest.raises(ValueError, match=r"holds text such as 'round', but the time of a trial needs numbers"):  # fmt: skip
         NwbReader(bin_ms=500, align="shape", window_ms=(0, 500)).read(path)
 
@@ -352,7 +353,7 @@ def test_directions_that_cannot_be_taken_leave_trials_out(tmp_path: Path) -> Non
     reader = NwbReader(
         bin_ms=500,
         covariates=(SeriesSpec("v", "v"),),
-        angles=(AngleSpec("angle", "v", bin=1),),
+        angles=(NwbAngle("angle", "v", bin=1),),
     )
     trials, dropped = read(path, reader)
     np.testing.assert_allclose(trials[0].conditions["angle"], [0.6, -0.8], rtol=1e-6)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from pynwb import TimeSeries
 
-from ldns_ray.data.formats.nwb import AngleSpec, ColumnSpec, NwbReader, SeriesSpec, mc_maze
+from ldns_ray.data.formats.nwb import NwbReader, mc_maze
+from ldns_ray.data.formats.specs import NwbAngle, SeriesSpec, ValueSpec
 from tests.data.formats.nwb_files import behavior, replace_data, write_nwb
 
 TRIALS = {"start_time": [1.0, 3.0], "stop_time": [2.0, 4.5]}
@@ -110,8 +111,8 @@ def test_columns_that_are_not_there(tmp_path: Path) -> None:
         NwbReader(bin_ms=500, align="cue", window_ms=(0, 500)),
         NwbReader(bin_ms=500, stratify="cue"),
         NwbReader(bin_ms=500, split="cue"),
-        NwbReader(bin_ms=500, conditions=(ColumnSpec("x", "cue"),)),
-        NwbReader(bin_ms=500, angles=(AngleSpec("x", "cue"),)),
+        NwbReader(bin_ms=500, conditions=(ValueSpec("x", "cue"),)),
+        NwbReader(bin_ms=500, angles=(NwbAngle("x", "cue"),)),
     ):
         assert refused(path, reader) == expected
 
@@ -182,7 +183,7 @@ def test_series_that_cannot_be_used(tmp_path: Path, series: Any, message: str) -
     reader = NwbReader(
         bin_ms=500,
         covariates=(SeriesSpec("x", "x", "m"),),
-        angles=(AngleSpec("a", "x", bin=0),),
+        angles=(NwbAngle("a", "x", bin=0),),
     )
     assert refused(path, reader) == message
 
@@ -226,14 +227,14 @@ def test_the_file_of_the_test_split_is_refused_for_its_missing_behaviour(tmp_pat
         ({"split_rule": "ldns"}, "split_rule 'ldns' needs split, the column it applies to"),
         ({"split_rule": "other"}, "split_rule must be own or ldns, got 'other'"),
         (
-            {"covariates": (SeriesSpec("x", "x"),), "conditions": (ColumnSpec("x", "y"),)},
+            {"covariates": (SeriesSpec("x", "x"),), "conditions": (ValueSpec("x", "y"),)},
             "must have different names, got 'x' twice",
         ),
         (
-            {"covariates": (SeriesSpec("v", "v"),), "angles": (AngleSpec("a", "w", bin=0),)},
+            {"covariates": (SeriesSpec("v", "v"),), "angles": (NwbAngle("a", "w", bin=0),)},
             "angle 'a' must be of a covariate, got 'w'; there are: v",
         ),
-        ({"angles": (AngleSpec("a", "w", bin=0),)}, "got 'w'; there are: none"),
+        ({"angles": (NwbAngle("a", "w", bin=0),)}, "got 'w'; there are: none"),
     ],
 )  # fmt: skip
 def test_options_that_do_not_fit(options: dict[str, Any], message: str) -> None:
@@ -257,24 +258,24 @@ def test_texts_of_series() -> None:
 
 
 def test_texts_of_columns() -> None:
-    parse = ColumnSpec.parse
-    assert parse("delay") == ColumnSpec("delay", "delay")
-    assert parse("delay:ms") == ColumnSpec("delay", "delay", "ms")
-    assert parse("wait=delay:ms") == ColumnSpec("wait", "delay", "ms")
+    parse = ValueSpec.parse
+    assert parse("delay") == ValueSpec("delay", "delay")
+    assert parse("delay:ms") == ValueSpec("delay", "delay", "ms")
+    assert parse("wait=delay:ms") == ValueSpec("wait", "delay", "ms")
     for text in ("", "=delay", "a=b=c"):
-        with pytest.raises(ValueError, match=r"expected NAME=COLUMN:UNIT, .* got '"):
+        with pytest.raises(ValueError, match=r"expected NAME, NAME:UNIT, NAME=SOURCE or .* got '"):
             parse(text)
 
 
 def test_texts_of_angles() -> None:
-    parse = AngleSpec.parse
-    assert parse("angle=velocity[50]") == AngleSpec("angle", "velocity", 50)
-    assert parse("angle=direction") == AngleSpec("angle", "direction")
-    assert parse("angle=direction:rad") == AngleSpec("angle", "direction", unit="rad")
+    parse = NwbAngle.parse
+    assert parse("angle=velocity[50]") == NwbAngle("angle", "velocity", 50)
+    assert parse("angle=direction") == NwbAngle("angle", "direction")
+    assert parse("angle=direction:rad") == NwbAngle("angle", "direction", unit="rad")
     for text in ("", "angle", "angle=v[-1]", "angle=v[x]", "angle=direction:turns", "angle="):
         with pytest.raises(ValueError, match=r"expected NAME=COVARIATE\[BIN\] or .* got '"):
             parse(text)
     with pytest.raises(ValueError, match="bin of angle 'a' must be at least 0, got -1"):
-        AngleSpec("a", "v", -1)
+        NwbAngle("a", "v", -1)
     with pytest.raises(ValueError, match="unit must be deg or rad, got 'turns'"):
-        AngleSpec("a", "v", unit="turns")  # type: ignore[arg-type]
+        NwbAngle("a", "v", unit="turns")  # type: ignore[arg-type]

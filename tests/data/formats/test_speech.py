@@ -156,15 +156,20 @@ def test_512_bins_are_the_longest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "what"), [(0.5, "whole numbers"), (-1, "not be negative"), (np.nan, "be finite")]
+    ("value", "what", "todo"),
+    [
+        (0.5, "whole numbers", "Give the counts they were made of."),
+        (-1, "not be negative", "Is it a mark for missing data? Leave out what is missing."),
+        (np.nan, "be finite", "Cut the trial where the recording has gaps, or leave it out."),
+    ],
 )
-def test_counts_must_be_counts(tmp_path: Path, value: float, what: str) -> None:
+def test_counts_must_be_counts(tmp_path: Path, value: float, what: str, todo: str) -> None:
     wrong = np.array(SENTENCES[2], dtype=float)
     wrong[1, 2] = wrong[0, 3] = value  # the last channel is not kept, nor looked at
     message = refused(save(tmp_path / "a.mat", tx1=cells([*SENTENCES[:2], wrong])))
     assert message.startswith("trial '000002', bin 1, unit 2: spike counts must ")
     assert what in message
-    assert "(1 such entries). " in message
+    assert message.endswith(f"(1 such entries). {todo}")
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from ldns_ray.data.batches import TrialSet
-from ldns_ray.data.schema import check_trials
-from ldns_ray.data.simulate import reach
-from ldns_ray.data.simulate_reach import (
+from ldns_ray.data.schema import TrialChecker
+from ldns_ray.data.simulation.reach import (
     AMPLITUDE_M,
     ROTATION_DECAY_S,
     ROTATION_HZ,
@@ -23,6 +22,7 @@ from ldns_ray.data.simulate_reach import (
     hand_velocity,
     held,
     population_latents,
+    reach,
     rotation,
 )
 
@@ -35,7 +35,8 @@ STRAIGHT = Movement(
 
 @pytest.fixture(scope="module")
 def reaches() -> TrialSet:
-    trials = list(check_trials(reach(240, seed=3)))
+    checker = TrialChecker()
+    trials = [checker.check(trial) for trial in reach(240, seed=3)]
     return TrialSet.from_trials(trials, bin_width_s=0.005)
 
 

@@ -1,20 +1,21 @@
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from itertools import islice
 
 import numpy as np
 import pytest
 
-from ldns_ray.data.schema import check_trials
-from ldns_ray.data.simulate import (
+from ldns_ray.data.schema import TrialChecker
+from ldns_ray.data.simulation.lorenz import (
     LORENZ_PERIOD,
     LORENZ_START,
-    critically_damped,
     lorenz,
     lorenz_trajectories,
-    speech,
 )
+from ldns_ray.data.simulation.simulators import SIMULATORS
+from ldns_ray.data.simulation.speech import critically_damped, speech
 
 
 def test_integrator_converges_with_order_four() -> None:
@@ -65,7 +66,10 @@ def test_lorenz_follows_its_definition() -> None:
     ids=["lorenz", "speech"],
 )
 def test_spikes_are_poisson_draws_of_the_rates(trials: list) -> None:
-    assert len(list(check_trials(trials))) == len(trials)
+    checker = TrialChecker()
+    for trial in trials:
+        checker.check(trial)
+    assert len(checker) == len(trials)
     spikes = np.concatenate([t.spikes for t in trials]).astype(np.float64)
     rates = np.concatenate([t.rates for t in trials])
     z = (spikes - rates).sum(axis=0) / np.sqrt(rates.sum(axis=0))
@@ -142,3 +146,14 @@ def test_critical_damping_reaches_its_target_without_overshoot() -> None:
 def test_bad_settings_are_refused(make, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=message):
         list(make())
+
+
+@pytest.mark.parametrize("name", SIMULATORS)
+def test_a_simulator_says_what_its_trials_are(name: str) -> None:
+    """As wide in time, and with the covariates, that they have by default."""
+    simulator = SIMULATORS[name]
+    (trial,) = simulator.draw(n_trials=1)
+    assert set(trial.covariates) == set(simulator.covariate_units)
+    parameters = inspect.signature(simulator.draw).parameters
+    if "bin_width_s" in parameters:
+        assert simulator.bin_width_s == parameters["bin_width_s"].default

@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from ldns_ray import storage
-from ldns_ray.data import parts, rowgroups
-from ldns_ray.data.parts import check_alike, make_part, read_marks, read_trials
+from ldns_ray.data import parquet
+from ldns_ray.data.ingestion import parts
+from ldns_ray.data.ingestion.parts import check_alike, make_part, read_marks, read_trials
+from ldns_ray.data.ingestion.sources import Source, find_sources
 from ldns_ray.data.recordings import Recording
 from ldns_ray.data.schema import Trial
-from ldns_ray.data.sources import Source, find_sources
 from tests.data.archives import ArchiveReader, archive
 from tests.data.datasets import assert_same, ragged
 
@@ -53,28 +54,28 @@ def reads(log: Path) -> list[str]:
 def test_trials_come_back_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group_bytes: int
 ) -> None:
-    monkeypatch.setattr(rowgroups, "GROUP_BYTES", group_bytes)
+    monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", group_bytes)
     trials = [replace(t, split="val+test" if i % 2 else t.split) for i, t in enumerate(ragged())]
     trials[7] = replace(trials[7], spikes=trials[7].spikes.astype(np.uint16) + 300)
     path = tmp_path / "x.parquet"
     groups: list[int] = []
-    with path.open("wb") as stream, rowgroups.GroupWriter(stream, groups.append) as writer:
+    with path.open("wb") as stream, parquet.GroupWriter(stream, groups.append) as writer:
         for trial in trials:
             writer.add(trial)
         writer.finish()
-    assert_same(list(rowgroups.read_trials(path)), trials)
+    assert_same(list(parquet.read_trials(path)), trials)
     assert (writer.sha256, writer.n_bytes) == (storage.digest(path), path.stat().st_size)
     assert sum(groups) == len(trials)
     assert len(groups) == pq.ParquetFile(path).num_row_groups
     assert (len(groups) == len(trials)) == (group_bytes == 1)
     assert (len(groups) == 1) == (group_bytes == 10**9)
-    marks = rowgroups.read_columns(path, ["split", "session"])
+    marks = parquet.read_columns(path, ["split", "session"])
     assert marks.column_names == ["split", "session"]
     assert marks["split"].to_pylist() == [trial.split for trial in trials]
 
 
 def test_memory_is_that_of_a_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rowgroups, "GROUP_BYTES", 4 * 6000)
+    monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 4 * 6000)
     alive: weakref.WeakSet[Trial] = weakref.WeakSet()
     most = 0
 
@@ -84,7 +85,7 @@ def test_memory_is_that_of_a_group(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             alive.add(trial)
             yield trial
 
-    with (tmp_path / "x").open("wb") as stream, rowgroups.GroupWriter(stream) as writer:
+    with (tmp_path / "x").open("wb") as stream, parquet.GroupWriter(stream) as writer:
         for trial in trials():
             writer.add(trial)
             most = max(most, len(alive))
@@ -92,7 +93,7 @@ def test_memory_is_that_of_a_group(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     alive.clear()
     assert 3 <= most <= 6
     most = 0
-    for trial in rowgroups.read_trials(tmp_path / "x"):
+    for trial in parquet.read_trials(tmp_path / "x"):
         alive.add(trial)
         most = max(most, len(alive))
     assert 1 <= most <= 6

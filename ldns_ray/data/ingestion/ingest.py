@@ -15,9 +15,9 @@ import numpy as np
 
 from ldns_ray import storage
 from ldns_ray.checks import one_of
-from ldns_ray.data.card import CARD_FILE, Card, read_card
-from ldns_ray.data.collecting import collect, in_parallel, one_by_one, prepare
-from ldns_ray.data.parts import (
+from ldns_ray.data.card import Card, find_card
+from ldns_ray.data.ingestion.collecting import collect, in_parallel, one_by_one, prepare
+from ldns_ray.data.ingestion.parts import (
     PART_VERSION,
     Part,
     check_alike,
@@ -25,13 +25,13 @@ from ldns_ray.data.parts import (
     read_marks,
     read_trials,
 )
-from ldns_ray.data.progress import Meter, Progress
-from ldns_ray.data.publishing import is_whole
+from ldns_ray.data.ingestion.progress import Meter, Progress
+from ldns_ray.data.ingestion.sharing import STRATIFY, share_trials
+from ldns_ray.data.ingestion.sources import Source, find_sources
+from ldns_ray.data.publishing import is_whole, taken
 from ldns_ray.data.recordings import Reader
 from ldns_ray.data.schema import Trial
 from ldns_ray.data.shards import write_dataset
-from ldns_ray.data.sharing import STRATIFY, share_trials
-from ldns_ray.data.sources import Source, find_sources
 from ldns_ray.data.splits import share_out
 from ldns_ray.storage import Uri
 
@@ -103,9 +103,9 @@ def ingest(
         "seed": seed,
         "stratify": stratify,
     }
-    if not overwrite and storage.exists(storage.join(uri, CARD_FILE)):
-        card = read_card(uri)
-        _check_same(card, sources, choices, uri)
+    card = None if overwrite else find_card(uri)
+    if card is not None:
+        _check_made_of(sources, choices, card, uri)
         if is_whole(uri, card):
             storage.remove_folder(folder)
             return card
@@ -148,16 +148,13 @@ def ingest(
     return card
 
 
-def _check_same(
-    card: Card, sources: Sequence[Source], choices: Mapping[str, Any], uri: str
+def _check_made_of(
+    sources: Sequence[Source], choices: Mapping[str, Any], card: Card, uri: str
 ) -> None:
     """Raise FileExistsError unless a dataset was made of these files with these choices."""
     made = card.provenance.get("ingest")
     if made is None:
-        raise FileExistsError(
-            f"{uri} holds another dataset (fingerprint {card.fingerprint}), made in another way. "
-            "Choose another folder, or pass overwrite=True (--overwrite)."
-        )
+        raise taken(uri, card, "made in another way")
     other = [name for name, value in choices.items() if made.get(name) != value]
     files = [(file["label"], file["n_bytes"]) for file in made["files"]]
     if files != [(source.label, source.n_bytes) for source in sources]:
@@ -168,10 +165,7 @@ def _check_same(
         if digests != [file["sha256"] for file in made["files"]]:
             other.append("content of the files")
     if other:
-        raise FileExistsError(
-            f"{uri} holds another dataset (fingerprint {card.fingerprint}), made with other "
-            f"{', '.join(other)}. Choose another folder, or pass overwrite=True (--overwrite)."
-        )
+        raise taken(uri, card, f"made with other {', '.join(other)}")
 
 
 def _share_trials(

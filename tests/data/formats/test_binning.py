@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ldns_ray.data.binning import EDGE_S, bin_samples, count_spikes, next_multiple, whole_bins
+from ldns_ray.data.formats.binning import (
+    EDGE_S,
+    bin_samples,
+    count_spikes,
+    next_multiple,
+    whole_bins,
+)
 
 
 def counted(times: list[float], start_s: float, bin_width_s: float, n_bins: int) -> list[int]:

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from ldns_ray.data.sharing import automatic_strata, share_trials
+from ldns_ray.data.ingestion.sharing import automatic_strata, share_trials
 from ldns_ray.data.splits import UNASSIGNED
 
 

@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from ldns_ray import storage
-from ldns_ray.data import rowgroups
+from ldns_ray.data import parquet
+from ldns_ray.data.ingestion.sources import Source
+from ldns_ray.data.parquet import GroupWriter
 from ldns_ray.data.recordings import Reader, Recording
-from ldns_ray.data.rowgroups import GroupWriter
 from ldns_ray.data.schema import Trial, TrialChecker
-from ldns_ray.data.sources import Source
 from ldns_ray.data.splits import CHOICES
 from ldns_ray.settings import fingerprint, to_dict
 
@@ -187,13 +187,13 @@ def _check_units(trial: Trial, checker: TrialChecker, sessions: set[str], where:
 
 def read_trials(folder: str, part: Part) -> Iterator[Trial]:
     """The trials of a part, in their file's order; memory is that of a group of trials."""
-    yield from rowgroups.read_trials(storage.join(folder, part.file))
+    yield from parquet.read_trials(storage.join(folder, part.file))
 
 
 def read_marks(folder: str, part: Part) -> pa.Table:
     """What splits are shared out by: the columns session, split and condition:NAME of a part's trials."""
     columns = ["session", "split", *(f"condition:{name}" for name in sorted(part.condition_sizes))]
-    return rowgroups.read_columns(storage.join(folder, part.file), columns)
+    return parquet.read_columns(storage.join(folder, part.file), columns)
 
 
 def check_alike(parts: Mapping[str, Part]) -> None:

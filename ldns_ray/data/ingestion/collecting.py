@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow.fs as pafs
 
 from ldns_ray import storage
-from ldns_ray.data.parts import Part, make_part
-from ldns_ray.data.progress import Meter
+from ldns_ray.data.ingestion.parts import Part, make_part
+from ldns_ray.data.ingestion.progress import Meter
+from ldns_ray.data.ingestion.sources import Source
 from ldns_ray.data.recordings import Reader
-from ldns_ray.data.sources import Source
 
 MAX_REPORTED = 5
 """So many files' errors are told in full."""

@@ -21,8 +21,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ldns_ray.data.draws import BLOCK, SYSTEM, TRIAL, check_positive, keyed_generator, poisson
 from ldns_ray.data.schema import Trial
+from ldns_ray.data.simulation.draws import (
+    BLOCK,
+    SYSTEM,
+    TRIAL,
+    check_positive,
+    keyed_generator,
+    poisson,
+)
 from ldns_ray.data.splits import assign_splits
 
 # Movement onset, in seconds after the first bin begins: the start of bin 50 of 5 ms.

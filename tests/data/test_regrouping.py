@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ldns_ray.data.batches import TrialSet
-from ldns_ray.data.groups import joined, mixed, regrouped, stretch
+from ldns_ray.data.regrouping import joined, mixed, regrouped, stretch
 from tests.data.datasets import ragged
 
 WHOLE = TrialSet.from_trials(ragged(50), bin_width_s=0.01)

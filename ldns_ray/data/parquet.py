@@ -1,4 +1,4 @@
-"""Trials through one Parquet file, a group of them at a time: memory is that of a group."""
+"""Trials in Parquet files: how they are encoded, and one file written and read in the memory of a group of trials."""
 
 from __future__ import annotations
 
@@ -8,16 +8,33 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ldns_ray.data.schema import Trial
-from ldns_ray.data.tables import trials_table
+from ldns_ray.data.tables import trials_of_table, trials_table
 from ldns_ray.storage import Uri, filesystem_of
 
-GROUP_BYTES = 8 * 2**20
-"""In memory, of the trials that are written together."""
+ROW_GROUP_BYTES = 8 * 2**20
+"""Of trials in memory: the smallest part of a file that can be read, and what waits to be compressed."""
+
+
+def open_writer(sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
+    """Writes tables of trials to a stream, compressed."""
+    lists = [column.name for column in schema if pa.types.is_list(column.type)]
+    return pq.ParquetWriter(
+        sink,
+        schema,
+        compression="zstd",
+        use_dictionary=["session", "split"],
+        # Byte by byte, floats compress better than whole, and counts, which Parquet widens to 32 bits,
+        # are written faster than by a dictionary.
+        use_byte_stream_split=[f"{name}.list.element" for name in lists],
+        # Nothing is looked up by a minimum or maximum.
+        write_statistics=False,
+        data_page_version="2.0",
+        write_page_checksum=True,
+    )
 
 
 class _DigestingStream(io.RawIOBase):
@@ -38,7 +55,7 @@ class _DigestingStream(io.RawIOBase):
 
 
 class GroupWriter:
-    """Writes validated trials as Parquet, a row group whenever `GROUP_BYTES` have come together.
+    """Writes validated trials as Parquet, a row group whenever `ROW_GROUP_BYTES` have come together.
 
     The file is whole after `finish`. on_trials: called with the number of trials of each group written.
     """
@@ -70,10 +87,9 @@ class GroupWriter:
         return self._stream.n_bytes
 
     def add(self, trial: Trial) -> None:
-        arrays = [trial.spikes, *trial.covariates.values(), trial.rates, trial.latents]
         self._trials.append(trial)
-        self._group_bytes += sum(array.nbytes for array in arrays if array is not None)
-        if self._group_bytes >= GROUP_BYTES:
+        self._group_bytes += trial.n_bytes
+        if self._group_bytes >= ROW_GROUP_BYTES:
             self._flush()
 
     def finish(self) -> None:
@@ -86,7 +102,7 @@ class GroupWriter:
         # Wide enough for all counts: a Parquet file has one type for a column.
         table = trials_table(self._trials, pa.uint16())
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self._stream, table.schema, compression="zstd")
+            self._writer = open_writer(self._stream, table.schema)
         self._writer.write_table(table)
         self._on_trials(len(self._trials))
         self._trials, self._group_bytes = [], 0
@@ -98,7 +114,7 @@ def read_trials(uri: Uri) -> Iterator[Trial]:
     with filesystem.open_input_file(path) as file:
         parquet = pq.ParquetFile(file)
         for group in range(parquet.num_row_groups):
-            yield from _trials_of(parquet.read_row_group(group))
+            yield from trials_of_table(parquet.read_row_group(group))
 
 
 def read_columns(uri: Uri, columns: Sequence[str]) -> pa.Table:
@@ -106,37 +122,3 @@ def read_columns(uri: Uri, columns: Sequence[str]) -> pa.Table:
     filesystem, path = filesystem_of(uri)
     with filesystem.open_input_file(path) as file:
         return pq.read_table(file, columns=list(columns))
-
-
-def _trials_of(table: pa.Table) -> Iterator[Trial]:
-    """The inverse of `trials_table`; arrays are views of the table's."""
-    n_bins = table["n_bins"].to_pylist()
-
-    def arrays(column: str) -> list[np.ndarray]:
-        lists = table[column].combine_chunks()
-        offsets, values = np.asarray(lists.offsets), lists.values.to_numpy()
-        return [values[i:j] for i, j in zip(offsets[:-1], offsets[1:], strict=True)]
-
-    def per_bin(column: str) -> list[np.ndarray]:
-        return [a.reshape(n, -1) for n, a in zip(n_bins, arrays(column), strict=True)]
-
-    def named(kind: str, read: Callable[[str], list[np.ndarray]]) -> dict[str, list[np.ndarray]]:
-        found = (name for name in table.column_names if name.startswith(f"{kind}:"))
-        return {name.removeprefix(f"{kind}:"): read(name) for name in found}
-
-    texts = [table[name].to_pylist() for name in ("trial_id", "session", "split")]
-    spikes = per_bin("spikes")
-    covariates, conditions = named("covariate", per_bin), named("condition", arrays)
-    rates = per_bin("rates") if "rates" in table.column_names else None
-    latents = per_bin("latents") if "latents" in table.column_names else None
-    for i, (trial_id, session, split) in enumerate(zip(*texts, strict=True)):
-        yield Trial(
-            spikes=spikes[i],
-            trial_id=trial_id,
-            session=session,
-            split=split,
-            covariates={name: values[i] for name, values in covariates.items()},
-            conditions={name: values[i] for name, values in conditions.items()},
-            rates=None if rates is None else rates[i],
-            latents=None if latents is None else latents[i],
-        )

@@ -17,11 +17,11 @@ import pytest
 from ldns_ray import storage
 from ldns_ray.data import shards
 from ldns_ray.data.card import Card
-from ldns_ray.data.ingest import ingest
-from ldns_ray.data.progress import Progress
+from ldns_ray.data.ingestion.ingest import ingest
+from ldns_ray.data.ingestion.progress import Progress
 from tests.data.archives import ArchiveReader, archive
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def run(
@@ -358,7 +358,7 @@ def test_files_and_dataset_may_be_on_s3(tmp_path: Path, s3: str) -> None:
 SCRIPT = """
 import sys
 from pathlib import Path
-from ldns_ray.data.ingest import ingest
+from ldns_ray.data.ingestion.ingest import ingest
 from tests.data.archives import ArchiveReader
 
 def connect():

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from ldns_ray.data.quantities import conversion_factor
+from ldns_ray.data.formats.quantities import conversion_factor
 
 
 @pytest.mark.parametrize(

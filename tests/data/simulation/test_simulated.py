@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ldns_ray.data.shards import read_card, verify_dataset
-from ldns_ray.data.simulated import simulated_dataset
+from ldns_ray.data.simulation.simulated import simulated_dataset
 from ldns_ray.settings import override
 from tests.pipelines import files
 

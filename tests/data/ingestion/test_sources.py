@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ldns_ray import storage
-from ldns_ray.data.sources import expand, find_sources, labels
+from ldns_ray.data.ingestion.sources import expand, find_sources, labels
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ldns_ray.data.intervals import common, covered, merged
+from ldns_ray.data.formats.intervals import common, covered, merged
 
 
 def rows(*intervals: tuple[float, float]) -> np.ndarray:

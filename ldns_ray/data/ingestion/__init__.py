@@ -1,0 +1,1 @@
+"""Recordings of many files to one dataset: found, read in parallel, split, written."""
