@@ -16,7 +16,7 @@ import numpy as np
 from ldns_ray import storage
 from ldns_ray.checks import one_of
 from ldns_ray.data.card import CARD_FILE, Card, read_card
-from ldns_ray.data.collecting import collect, in_parallel, one_by_one, prepare
+from ldns_ray.data.collecting import collect, in_parallel, one_by_one, prepare, remove_parts
 from ldns_ray.data.parts import (
     PART_VERSION,
     Part,
@@ -107,7 +107,7 @@ def ingest(
         card = read_card(uri)
         _check_same(card, sources, choices, uri)
         if is_whole(uri, card):
-            storage.remove_folder(folder)
+            remove_parts(folder)
             return card
 
     prepare(folder)
@@ -144,7 +144,7 @@ def ingest(
         shard_bytes=shard_bytes,
         overwrite=overwrite,
     )
-    storage.remove_folder(folder)
+    remove_parts(folder)
     return card
 
 

@@ -144,7 +144,9 @@ def test_the_same_again_is_no_work(tmp_path: Path) -> None:
     card = run(files, tmp_path / "d", reader)
     assert len(reads(log)) == 3
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "d").iterdir()}
-    storage.write_bytes(tmp_path / "d" / "parts" / "0-0.parquet", b"left by a killed run")
+    storage.write_bytes(
+        tmp_path / "d" / "parts" / f"{0:016x}-{0:08x}.parquet", b"left by a killed run"
+    )
     assert run(files[::-1], tmp_path / "d", reader, name="y") == card
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "d").iterdir()} == before
     assert len(reads(log)) == 3
@@ -204,13 +206,25 @@ def test_all_files_that_cannot_be_read_are_told_at_once(tmp_path: Path) -> None:
 def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
     files = recordings(tmp_path, 2)
     files[1].write_bytes(b"no archive")
-    for name in ("0123-4567.parquet", "0123.json.89ab.tmp"):
+    for name in (f"{1:016x}-{2:08x}.parquet", f"{1:016x}.json.{3:08x}.tmp"):
         storage.write_bytes(tmp_path / "d" / "parts" / name, b"half")
     for _ in range(2):
         with pytest.raises(ValueError, match="1 of 2 files are kept"):
             run(files, tmp_path / "d")
         left = sorted(path.suffix for path in (tmp_path / "d" / "parts").iterdir())
         assert left == [".json", ".parquet"]
+
+
+def test_recordings_in_a_folder_called_parts_stay(tmp_path: Path) -> None:
+    mine = [archive(tmp_path / "parts" / f"day{i}.npz", seed=i) for i in range(2)]
+    (tmp_path / "parts" / "more").mkdir()
+    before = [path.read_bytes() for path in mine]
+    card = run(mine, tmp_path)
+    assert run(mine, tmp_path) == card
+    assert [path.read_bytes() for path in mine] == before
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == [
+        "day0.npz", "day1.npz", "more",
+    ]  # fmt: skip
 
 
 def test_where_nothing_was_read_nothing_is_left(tmp_path: Path) -> None:
