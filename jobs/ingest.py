@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import inspect
+import shlex
 import sys
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ldns_ray import storage
 from ldns_ray.checks import check_seed
 from ldns_ray.cli import add_output, add_seed, job_parser, run
 from ldns_ray.data import shards, simulate
@@ -133,22 +135,15 @@ def make_nwb(args: argparse.Namespace) -> Reader:
 
 
 def add_nlb(add: Callable[..., Any]) -> None:
-    add(
-        "--bin-ms",
-        type=float,
-        required=True,
-        help="width of the file's bins in ms, which it does not say (5)",
-    )
+    add("--bin-ms", type=float, required=True,
+        help="width of the file's bins in ms, which it does not say (5)")  # fmt: skip
     add("--behavior", metavar="NAME", help="keep the behaviour as this covariate")
     add("--behavior-unit", help="its physical unit, such as mm/s")
     add(
         "--forward", action="store_true", default=None, help="append the bins of forward prediction"
     )
-    add(
-        "--evaluation",
-        choices=("test", "val", "val+test", "skip"),
-        help="splits of the eval_ trials (default: test)",
-    )
+    add("--evaluation", choices=("test", "val", "val+test", "skip"),
+        help="splits of the eval_ trials (default: test)")  # fmt: skip
 
 
 def make_nlb(args: argparse.Namespace) -> Reader:
@@ -280,9 +275,11 @@ def _common(parser: argparse.ArgumentParser, fractions: str) -> None:
 def main(argv: list[str]) -> int:
     args = parser().parse_args(argv)
     check_seed("--seed", args.seed)
-    uri = args.out.rstrip("/")
+    if not 0 < args.shard_mb < float("inf"):
+        raise ValueError(f"--shard-mb must be positive and finite, got {args.shard_mb:g}.")
+    uri = storage.new_folder(args.out)
     common = {
-        "name": args.name or Path(uri.partition("?")[0]).name,
+        "name": args.name or storage.name_of(uri),
         "citation": args.citation,
         "licence": args.licence,
         "shard_bytes": int(args.shard_mb * 2**20),
@@ -348,7 +345,7 @@ def report(card: Card, uri: str) -> None:
         print(f"left out: {', '.join(parts)}")
     for warning in card.warnings:
         print(f"note: {warning}")
-    print(f"Dataset: {uri}    Look at it with: python jobs/describe.py {uri}")
+    print(f"Dataset: {uri}    Look at it with: python jobs/describe.py {shlex.quote(uri)}")
 
 
 # ---------------------------------------------------------------------------------------------

@@ -85,11 +85,36 @@ def absolute(uri: Uri) -> str:
     return text if "://" in text else os.path.abspath(os.path.expanduser(text))
 
 
+def name_of(uri: Uri) -> str:
+    """The last name of a path or URI, without a URI's query; that of the working folder for ".".
+
+    The root of a filesystem, which has none, is called "data".
+    """
+    text = absolute(uri)
+    base = text.partition("?")[0] if "://" in text else text
+    return base.rstrip("/").rpartition("/")[2] or "data"
+
+
 def join(folder: Uri, *names: str) -> str:
     """`folder/name/…`; a URI's query, such as `?endpoint_override=…`, stays at the end."""
     text = os.fspath(folder)
     base, mark, query = text.partition("?") if "://" in text else (text, "", "")
     return "/".join((base.rstrip("/"), *names)) + mark + query
+
+
+def new_folder(text: str) -> str:
+    """Where a folder is to be made: the path or URI without slashes at its end.
+
+    Raises ValueError for none, and FileExistsError where a file is in the way.
+    """
+    uri = text.rstrip("/") or text[:1]
+    if not uri.strip():
+        raise ValueError(f"A folder must have a path or URI, got {text!r}.")
+    with reaching(uri):
+        filesystem, path = filesystem_of(uri)
+        if filesystem.get_file_info(path).is_file:
+            raise FileExistsError(f"{uri} is a file, not a folder. Choose another place.")
+    return uri
 
 
 def exists(uri: Uri) -> bool:
