@@ -9,11 +9,15 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
 Uri = str | os.PathLike[str]
+
+URI_CHARACTERS = "%:/?#[]@!$&'()*+,;="
+"""What stands in a URI as it is, besides letters, digits, and - . _ ~."""
 
 
 class UnreachableError(OSError):
@@ -44,7 +48,8 @@ def filesystem_of(uri: Uri) -> tuple[pafs.FileSystem, str]:
     if "://" not in text:
         return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text))
     try:
-        filesystem, path = pafs.FileSystem.from_uri(text)
+        # Names on object stores may have spaces and the like, which pyarrow wants written as %20.
+        filesystem, path = pafs.FileSystem.from_uri(quote(text, safe=URI_CHARACTERS))
         return filesystem, path.rstrip("/")
     except pa.ArrowInvalid as error:
         try:

@@ -125,8 +125,9 @@ def _read(
 
 def prepare(folder: str) -> None:
     """Make the folder of parts; delete files of ours in it that were not written to their end."""
-    filesystem, path = storage.filesystem_of(folder)
-    filesystem.create_dir(path, recursive=True)
+    with storage.reaching(folder):
+        filesystem, path = storage.filesystem_of(folder)
+        filesystem.create_dir(path, recursive=True)
     names = _names(folder)
     complete = {name.removesuffix(".json") for name in names if name.endswith(".json")}
     for name in filter(OURS.fullmatch, names):

@@ -7,10 +7,13 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ldns_ray import storage
 from ldns_ray.data.batches import TrialSet
+from ldns_ray.data.card_checks import REWRITE
 from ldns_ray.data.shards import check_split, read_card
 from ldns_ray.data.tables import column_names, trialset_from_tables
-from ldns_ray.storage import Uri, filesystem_of
+from ldns_ray.data.verification import check_sizes
+from ldns_ray.storage import Uri
 
 SET_ENTRIES = 2**23
 """Counts of a set, at most: reading takes about ten bytes of memory for each."""
@@ -24,14 +27,27 @@ def iter_trialsets(
     Memory grows neither with the dataset nor with its shards; a set has at least one trial.
     split: of this split only; other shards are not opened.
     columns: read only these of the optional columns, such as ["covariate:vel", "latents"].
-    Raises ValueError, when the first set is asked for, for an unknown split or column.
+    Raises ValueError, when the first set is asked for, for an unknown split or column; and, naming the file, for
+        one that is truncated or cannot be read; FileNotFoundError for one that is missing.
     """
     card = read_card(uri)
     check_split(card, split)
     names = column_names(card, columns)
     n_trials = max(1, SET_ENTRIES // (card.max_bins * card.n_units))
-    filesystem, folder = filesystem_of(uri)
-    for shard in card.shards_of(None if split is None else [split]):
-        with filesystem.open_input_file(f"{folder}/{shard['file']}") as file:
-            for batch in pq.ParquetFile(file).iter_batches(n_trials, columns=names):
-                yield shard["split"], trialset_from_tables([pa.Table.from_batches([batch])], card)
+    shards = card.shards_of(None if split is None else [split])
+    check_sizes(uri, shards)
+    filesystem, folder = storage.filesystem_of(uri)
+    for shard in shards:
+        where = storage.join(uri, shard["file"])
+        try:
+            with filesystem.open_input_file(f"{folder}/{shard['file']}") as file:
+                for batch in pq.ParquetFile(file).iter_batches(n_trials, columns=names):
+                    part = trialset_from_tables([pa.Table.from_batches([batch])], card)
+                    yield shard["split"], part
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{where} is missing. {REWRITE}") from None
+        except (pa.ArrowException, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"{where} cannot be read, or was changed: {reason}. {REWRITE}"
+            ) from error

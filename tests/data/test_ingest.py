@@ -19,6 +19,7 @@ from ldns_ray.data import shards
 from ldns_ray.data.card import Card
 from ldns_ray.data.ingest import ingest
 from ldns_ray.data.progress import Progress
+from ldns_ray.data.sources import expand
 from tests.data.archives import ArchiveReader, archive
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -367,6 +368,26 @@ def test_files_and_dataset_may_be_on_s3(tmp_path: Path, s3: str) -> None:
     assert not storage.exists(f"{s3}/d/parts")
     assert card.fingerprint == run(files, tmp_path / "d").fingerprint
     assert run(places[::-1], f"{s3}/d") == card
+
+
+def test_names_on_s3_may_have_spaces(tmp_path: Path, s3: str) -> None:
+    for i in range(2):
+        content = archive(tmp_path / f"day {i}.npz", seed=i).read_bytes()
+        storage.write_bytes(f"{s3}/rec/day {i}.npz", content)
+    files = expand([f"{s3}/rec/*.npz"], [".npz"])
+    assert files == [f"{s3}/rec/day {i}.npz" for i in range(2)]
+    card = run(files, f"{s3}/d")
+    assert (
+        card.fingerprint
+        == run([tmp_path / "day 0.npz", tmp_path / "day 1.npz"], tmp_path / "d").fingerprint
+    )
+
+
+def test_a_bucket_that_is_not_there_is_named(tmp_path: Path, s3: str) -> None:
+    with pytest.raises(
+        OSError, match=r"^s3://nowhere/d\S* cannot be reached: .*Check that the bucket"
+    ):
+        run(recordings(tmp_path, 1), "s3://nowhere/d")
 
 
 SCRIPT = """
