@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import shlex
 import sys
 import time
 from collections import Counter
@@ -13,6 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ldns_ray import storage
 from ldns_ray.checks import check_seed
 from ldns_ray.cli import add_output, add_seed, job_parser, run
 from ldns_ray.data import shards
@@ -106,9 +108,11 @@ def _common(parser: argparse.ArgumentParser, fractions: str) -> None:
 def main(argv: list[str]) -> int:
     args = parser().parse_args(argv)
     check_seed("--seed", args.seed)
-    uri = args.out.rstrip("/")
+    if not 0 < args.shard_mb < float("inf"):
+        raise ValueError(f"--shard-mb must be positive and finite, got {args.shard_mb:g}.")
+    uri = storage.new_folder(args.out)
     common = {
-        "name": args.name or Path(uri.partition("?")[0]).name,
+        "name": args.name or storage.name_of(uri),
         "citation": args.citation,
         "licence": args.licence,
         "shard_bytes": int(args.shard_mb * 2**20),
@@ -174,7 +178,7 @@ def report(card: Card, uri: str) -> None:
         print(f"left out: {', '.join(parts)}")
     for warning in card.warnings:
         print(f"note: {warning}")
-    print(f"Dataset: {uri}    Look at it with: python jobs/describe.py {uri}")
+    print(f"Dataset: {uri}    Look at it with: python jobs/describe.py {shlex.quote(uri)}")
 
 
 def _simulate(args: argparse.Namespace, uri: str, common: dict[str, Any]) -> Card:

@@ -9,6 +9,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -17,6 +18,8 @@ Uri = str | os.PathLike[str]
 
 BLOCK_BYTES = 4 * 2**20
 """Of a file, read at once."""
+URI_CHARACTERS = "%:/?#[]@!$&'()*+,;="
+"""What stands in a URI as it is, besides letters, digits, and - . _ ~."""
 
 
 class UnreachableError(OSError):
@@ -47,7 +50,8 @@ def filesystem_of(uri: Uri) -> tuple[pafs.FileSystem, str]:
     if "://" not in text:
         return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text))
     try:
-        filesystem, path = pafs.FileSystem.from_uri(text)
+        # Names on object stores may have spaces and the like, which pyarrow wants written as %20.
+        filesystem, path = pafs.FileSystem.from_uri(quote(text, safe=URI_CHARACTERS))
         return filesystem, path.rstrip("/")
     except pa.ArrowInvalid as error:
         try:
@@ -88,11 +92,36 @@ def absolute(uri: Uri) -> str:
     return text if "://" in text else os.path.abspath(os.path.expanduser(text))
 
 
+def name_of(uri: Uri) -> str:
+    """The last name of a path or URI, without a URI's query; that of the working folder for ".".
+
+    The root of a filesystem, which has none, is called "data".
+    """
+    text = absolute(uri)
+    base = text.partition("?")[0] if "://" in text else text
+    return base.rstrip("/").rpartition("/")[2] or "data"
+
+
 def join(folder: Uri, *names: str) -> str:
     """`folder/name/…`; a URI's query, such as `?endpoint_override=…`, stays at the end."""
     text = os.fspath(folder)
     base, mark, query = text.partition("?") if "://" in text else (text, "", "")
     return "/".join((base.rstrip("/"), *names)) + mark + query
+
+
+def new_folder(text: str) -> str:
+    """Where a folder is to be made: the path or URI without slashes at its end.
+
+    Raises ValueError for none, and FileExistsError where a file is in the way.
+    """
+    uri = text.rstrip("/") or text[:1]
+    if not uri.strip():
+        raise ValueError(f"A folder must have a path or URI, got {text!r}.")
+    with reaching(uri):
+        filesystem, path = filesystem_of(uri)
+        if filesystem.get_file_info(path).is_file:
+            raise FileExistsError(f"{uri} is a file, not a folder. Choose another place.")
+    return uri
 
 
 def exists(uri: Uri) -> bool:

@@ -107,6 +107,9 @@ def spoiled(value):
         ({}, ["--bin-ms", "7"], ["multiple", "7 ms"]),
         ({}, ["--fractions", "0.5", "0.1", "0.1"], ["fractions"]),
         ({}, ["--seed", "-1"], ["--seed must be in"]),
+        ({}, ["--shard-mb", "inf"], ["--shard-mb", "inf"]),
+        ({}, ["--shard-mb", "nan"], ["--shard-mb", "nan"]),
+        ({"none": np.zeros((4, 0))}, ["--condition", "none"], ["a.npz", "'none'", "(4, 0)"]),
         ({"split": np.array(["train", "val", "test", "dev"])}, ["--split", "split"], ["'dev'"]),
     ],
 )  # fmt: skip
@@ -124,6 +127,20 @@ def test_missing_and_foreign_files_are_refused(refuses, tmp_path):
     assert "No file" in refuses("ingest", "npz", tmp_path / "no.npz", *out)
     (tmp_path / "text.npz").write_text("no archive")
     assert "not a .npz file" in refuses("ingest", "npz", tmp_path / "text.npz", *out)
+
+
+def test_a_dataset_has_a_folder_of_its_own(job, refuses, monkeypatch, tmp_path):
+    file = npz(tmp_path)
+    assert f"{file} is a file" in refuses("ingest", "npz", file, "--out", file, *NPZ)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert "path or URI" in refuses("ingest", "npz", file, "--out", "", *NPZ)
+    assert job("ingest", "npz", file, "--out", ".", *NPZ)[1].startswith("here: 4 trials")
+    code, out, _ = job("ingest", "npz", file, "--out", "my data", *NPZ)
+    assert (code, out.splitlines()[-1].rpartition(": ")[2]) == (
+        0,
+        "python jobs/describe.py 'my data'",
+    )
 
 
 def test_another_dataset_is_not_replaced_unasked(job, refuses, tmp_path):

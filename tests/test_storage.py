@@ -73,3 +73,26 @@ def test_absolute_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     assert storage.absolute("a/../b") == f"{tmp_path}/b"
     assert storage.absolute("~/b") == "/home/someone/b"
     assert storage.absolute("s3://a/b") == "s3://a/b"
+
+
+def test_new_folders_are_where_they_were_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("x")
+    for asked, made in (("a/b/", "a/b"), ("/", "/"), (".", "."), ("memory://c/", "memory://c")):
+        assert storage.new_folder(asked) == made
+    for nothing in ("", " "):
+        with pytest.raises(ValueError, match="must have a path or URI"):
+            storage.new_folder(nothing)
+    with pytest.raises(FileExistsError, match=r"^file is a file, not a folder\. Choose"):
+        storage.new_folder("file/")
+
+
+def test_names_of_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for uri, name in (
+        ("a/b", "b"), (".", "here"), ("what?", "what?"), ("/", "data"), ("s3://a/b/?x=y/z", "b"),
+    ):  # fmt: skip
+        assert storage.name_of(uri) == name

@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ldns_ray import storage
 from ldns_ray.data.card import Card
-from ldns_ray.storage import Uri, filesystem_of
+from ldns_ray.data.card_checks import REWRITE
+from ldns_ray.storage import Uri
 
 BUFFER_BYTES = 8 * 2**20
 """Asked of a file at once: fewer, larger requests suit object stores, and memory stays small."""
@@ -57,21 +59,39 @@ def cut(pieces: Iterable[Piece], first: int, n_trials: int) -> list[Piece]:
 def read(
     uri: Uri, pieces: Iterable[Piece], columns: Sequence[str], n_rows: int
 ) -> Iterator[pa.Table]:
-    """The trials of `pieces` in order, in tables of at most `n_rows`, of which one at a time is in memory."""
-    filesystem, folder = filesystem_of(uri)
+    """The trials of `pieces` in order, in tables of at most `n_rows`, of which one at a time is in memory.
+
+    Raises FileNotFoundError or ValueError naming a shard that is missing or damaged.
+    """
     for piece in pieces:
-        path = f"{folder}/{piece.file}"
-        with (
-            filesystem.open_input_file(path) as source,
-            pq.ParquetFile(source, buffer_size=BUFFER_BYTES) as file,
-        ):
-            groups, row = _row_groups(file, piece)
-            for batch in file.iter_batches(n_rows, row_groups=groups, columns=list(columns)):
-                table = pa.Table.from_batches([batch])
-                start, stop = max(piece.start - row, 0), min(piece.stop - row, len(table))
-                row += len(table)
-                if start < stop:
-                    yield table.slice(start, stop - start)
+        where = storage.join(uri, piece.file)
+        try:
+            with storage.reaching(uri):
+                yield from _read(uri, piece, columns, n_rows)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{where} is missing. {REWRITE}") from None
+        except storage.UnreachableError:
+            raise
+        except (pa.ArrowException, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"{where} cannot be read, or was changed: {reason}. {REWRITE}"
+            ) from error
+
+
+def _read(uri: Uri, piece: Piece, columns: Sequence[str], n_rows: int) -> Iterator[pa.Table]:
+    filesystem, folder = storage.filesystem_of(uri)
+    with (
+        filesystem.open_input_file(f"{folder}/{piece.file}") as source,
+        pq.ParquetFile(source, buffer_size=BUFFER_BYTES, page_checksum_verification=True) as file,
+    ):
+        groups, row = _row_groups(file, piece)
+        for batch in file.iter_batches(n_rows, row_groups=groups, columns=list(columns)):
+            table = pa.Table.from_batches([batch])
+            start, stop = max(piece.start - row, 0), min(piece.stop - row, len(table))
+            row += len(table)
+            if start < stop:
+                yield table.slice(start, stop - start)
 
 
 def _row_groups(file: pq.ParquetFile, piece: Piece) -> tuple[list[int], int]:

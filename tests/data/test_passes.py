@@ -44,6 +44,24 @@ def test_sets_are_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert_same(collected(tmp_path, "val"), load_trials(tmp_path, "val"))
 
 
+def test_damaged_shards_are_named(tmp_path: Path) -> None:
+    write(ragged(), tmp_path)
+    (shard,) = tmp_path.glob("val-*.parquet")
+    whole = shard.read_bytes()
+    for content, told in (
+        (whole[:-10], "truncated or changed"),
+        (b"x" * len(whole), "cannot be read, or was changed"),
+    ):
+        shard.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{shard.name} .*{told}.*--overwrite") as caught:
+            collected(tmp_path)
+        assert "\n" not in str(caught.value)
+    shard.unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{shard.name} is missing\. Write"):
+        collected(tmp_path)
+    assert collected(tmp_path, "train")
+
+
 def test_columns_that_are_not_wanted_are_not_read(tmp_path: Path) -> None:
     write(ragged(), tmp_path)
     ((_, part), *_) = iter_trialsets(tmp_path, "val", ["condition:angle"])
@@ -53,13 +71,13 @@ def test_columns_that_are_not_wanted_are_not_read(tmp_path: Path) -> None:
 
 
 def test_shards_are_opened_one_after_another(tmp_path: Path) -> None:
-    """What is behind the shard at hand has not been touched: it may even be missing."""
+    """What is behind the shard at hand has not been opened: it may go missing meanwhile."""
     card = write(ragged(40), tmp_path, shard_bytes=4000)
     first, *others = card.shards
+    parts = iter_trialsets(tmp_path)
+    n_trials = len(next(parts)[1])
     for shard in others:
         (tmp_path / shard["file"]).unlink()
-    parts = iter_trialsets(tmp_path)
-    n_trials = 0
     while n_trials < first["n_trials"]:
         n_trials += len(next(parts)[1])
     with pytest.raises(FileNotFoundError, match=others[0]["file"]):

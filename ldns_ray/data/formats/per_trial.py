@@ -21,6 +21,8 @@ def read_conditions(
         what = f"condition {spec.name!r}"
         array = arrays.per_trial(spec.source, what, n_trials)
         arrays.check_numbers(array, spec.source, what)
+        if array.size == 0:
+            arrays.fail(f"{what} {spec.source!r} must not be empty, got shape {array.shape}.")
         conditions[spec.name] = array.reshape(n_trials, -1)
     for angle in angles:
         what = f"angle {angle.name!r}"

@@ -6,6 +6,7 @@ Ray is imported only inside the functions that need it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from ldns_ray.data.ingestion.progress import Meter
 from ldns_ray.data.ingestion.sources import Source
 from ldns_ray.data.recordings import Reader
 
+OURS = re.compile(r"[0-9a-f]{16}(-[0-9a-f]{8}\.parquet|\.json(\.[0-9a-f]{8}\.tmp)?)")
+"""Files of a part, by name. The folder's owner may have recordings of his own in one called the same."""
 MAX_REPORTED = 5
 """So many files' errors are told in full."""
 
@@ -121,14 +124,23 @@ def _read(
 
 
 def prepare(folder: str) -> None:
-    """Make the folder of parts; delete files in it that were not written to their end."""
-    filesystem, path = storage.filesystem_of(folder)
-    filesystem.create_dir(path, recursive=True)
+    """Make the folder of parts; delete files of ours in it that were not written to their end."""
+    with storage.reaching(folder):
+        filesystem, path = storage.filesystem_of(folder)
+        filesystem.create_dir(path, recursive=True)
     names = _names(folder)
     complete = {name.removesuffix(".json") for name in names if name.endswith(".json")}
-    for name in names:
+    for name in filter(OURS.fullmatch, names):
         if name.endswith(".tmp") or name.split("-")[0].removesuffix(".json") not in complete:
             filesystem.delete_file(f"{path}/{name}")
+
+
+def remove_parts(folder: str) -> None:
+    """Delete the parts, and their folder with them, unless there is something else in it."""
+    filesystem, path = storage.filesystem_of(folder)
+    for name in filter(OURS.fullmatch, _names(folder)):
+        filesystem.delete_file(f"{path}/{name}")
+    _remove_if_empty(folder)
 
 
 def _remove_if_empty(folder: str) -> None:
@@ -139,4 +151,6 @@ def _remove_if_empty(folder: str) -> None:
 
 def _names(folder: str) -> list[str]:
     filesystem, path = storage.filesystem_of(folder)
-    return [info.base_name for info in filesystem.get_file_info(pafs.FileSelector(path))]
+    # On some object stores a folder is gone with its last file.
+    there = pafs.FileSelector(path, allow_not_found=True)
+    return [info.base_name for info in filesystem.get_file_info(there)]

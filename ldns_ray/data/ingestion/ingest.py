@@ -16,7 +16,13 @@ import numpy as np
 from ldns_ray import storage
 from ldns_ray.checks import one_of
 from ldns_ray.data.card import Card, find_card
-from ldns_ray.data.ingestion.collecting import collect, in_parallel, one_by_one, prepare
+from ldns_ray.data.ingestion.collecting import (
+    collect,
+    in_parallel,
+    one_by_one,
+    prepare,
+    remove_parts,
+)
 from ldns_ray.data.ingestion.parts import (
     PART_VERSION,
     Part,
@@ -107,7 +113,7 @@ def ingest(
     if card is not None:
         _check_made_of(sources, choices, card, uri)
         if is_whole(uri, card):
-            storage.remove_folder(folder)
+            remove_parts(folder)
             return card
 
     prepare(folder)
@@ -144,7 +150,7 @@ def ingest(
         shard_bytes=shard_bytes,
         overwrite=overwrite,
     )
-    storage.remove_folder(folder)
+    remove_parts(folder)
     return card
 
 

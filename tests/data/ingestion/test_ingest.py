@@ -19,6 +19,7 @@ from ldns_ray.data import shards
 from ldns_ray.data.card import Card
 from ldns_ray.data.ingestion.ingest import ingest
 from ldns_ray.data.ingestion.progress import Progress
+from ldns_ray.data.ingestion.sources import expand
 from tests.data.archives import ArchiveReader, archive
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -144,7 +145,9 @@ def test_the_same_again_is_no_work(tmp_path: Path) -> None:
     card = run(files, tmp_path / "d", reader)
     assert len(reads(log)) == 3
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "d").iterdir()}
-    storage.write_bytes(tmp_path / "d" / "parts" / "0-0.parquet", b"left by a killed run")
+    storage.write_bytes(
+        tmp_path / "d" / "parts" / f"{0:016x}-{0:08x}.parquet", b"left by a killed run"
+    )
     assert run(files[::-1], tmp_path / "d", reader, name="y") == card
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "d").iterdir()} == before
     assert len(reads(log)) == 3
@@ -204,13 +207,25 @@ def test_all_files_that_cannot_be_read_are_told_at_once(tmp_path: Path) -> None:
 def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
     files = recordings(tmp_path, 2)
     files[1].write_bytes(b"no archive")
-    for name in ("0123-4567.parquet", "0123.json.89ab.tmp"):
+    for name in (f"{1:016x}-{2:08x}.parquet", f"{1:016x}.json.{3:08x}.tmp"):
         storage.write_bytes(tmp_path / "d" / "parts" / name, b"half")
     for _ in range(2):
         with pytest.raises(ValueError, match="1 of 2 files are kept"):
             run(files, tmp_path / "d")
         left = sorted(path.suffix for path in (tmp_path / "d" / "parts").iterdir())
         assert left == [".json", ".parquet"]
+
+
+def test_recordings_in_a_folder_called_parts_stay(tmp_path: Path) -> None:
+    mine = [archive(tmp_path / "parts" / f"day{i}.npz", seed=i) for i in range(2)]
+    (tmp_path / "parts" / "more").mkdir()
+    before = [path.read_bytes() for path in mine]
+    card = run(mine, tmp_path)
+    assert run(mine, tmp_path) == card
+    assert [path.read_bytes() for path in mine] == before
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == [
+        "day0.npz", "day1.npz", "more",
+    ]  # fmt: skip
 
 
 def test_where_nothing_was_read_nothing_is_left(tmp_path: Path) -> None:
@@ -353,6 +368,26 @@ def test_files_and_dataset_may_be_on_s3(tmp_path: Path, s3: str) -> None:
     assert not storage.exists(f"{s3}/d/parts")
     assert card.fingerprint == run(files, tmp_path / "d").fingerprint
     assert run(places[::-1], f"{s3}/d") == card
+
+
+def test_names_on_s3_may_have_spaces(tmp_path: Path, s3: str) -> None:
+    for i in range(2):
+        content = archive(tmp_path / f"day {i}.npz", seed=i).read_bytes()
+        storage.write_bytes(f"{s3}/rec/day {i}.npz", content)
+    files = expand([f"{s3}/rec/*.npz"], [".npz"])
+    assert files == [f"{s3}/rec/day {i}.npz" for i in range(2)]
+    card = run(files, f"{s3}/d")
+    assert (
+        card.fingerprint
+        == run([tmp_path / "day 0.npz", tmp_path / "day 1.npz"], tmp_path / "d").fingerprint
+    )
+
+
+def test_a_bucket_that_is_not_there_is_named(tmp_path: Path, s3: str) -> None:
+    with pytest.raises(
+        OSError, match=r"^s3://nowhere/d\S* cannot be reached: .*Check that the bucket"
+    ):
+        run(recordings(tmp_path, 1), "s3://nowhere/d")
 
 
 SCRIPT = """
