@@ -9,6 +9,8 @@ import reprlib
 from dataclasses import dataclass, fields
 from typing import Any
 
+import pyarrow.fs as pafs
+
 from ldns_ray import storage
 from ldns_ray.data.card_checks import REWRITE, check_fields
 from ldns_ray.data.schema import SCHEMA_VERSION
@@ -118,10 +120,15 @@ def check_split(card: Card, split: str | None) -> None:
 def find_card(uri: Uri) -> Card | None:
     """The card of the dataset under `uri`, or None where there is none."""
     where = storage.join(uri, CARD_FILE)
+    with storage.reaching(uri):
+        filesystem, folder = storage.filesystem_of(uri)
+        path = f"{folder}/{CARD_FILE}"
+        if filesystem.get_file_info(path).type == pafs.FileType.NotFound:
+            return None
+        with filesystem.open_input_file(path) as file:
+            content = file.read()
     try:
-        text = storage.read_bytes(where).decode()
-    except FileNotFoundError:
-        return None
+        text = content.decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"{where} is not valid JSON: {error}. {REWRITE}") from None
     return Card.from_json(text, where)
