@@ -109,6 +109,8 @@ def test_days_of_speech_become_sessions_of_one_dataset(
     assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
     with pytest.raises(FileExistsError, match=r"made with other files\. .*--overwrite"):
         ingest.main([*again[:2], "--out", str(out)])
+    with pytest.raises(FileExistsError, match=r"made with other max_bins \(512, now 400\)\."):
+        ingest.main([*again, "--max-bins", "400", "--out", str(out)])
 
 
 def test_reaches_of_the_paper_take_one_option(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def _check_made_of(
     made = card.provenance.get("ingest")
     if made is None:
         raise taken(uri, card, "made in another way")
-    other = [name for name, value in choices.items() if made.get(name) != value]
+    other = _differences(made, choices)
     files = [(file["label"], file["n_bytes"]) for file in made["files"]]
     if files != [(source.label, source.n_bytes) for source in sources]:
         other.append("files")
@@ -172,6 +172,23 @@ def _check_made_of(
             other.append("content of the files")
     if other:
         raise taken(uri, card, f"made with other {', '.join(other)}")
+
+
+def _differences(made: Mapping[str, Any], choices: Mapping[str, Any]) -> list[str]:
+    """The choices that were others, with what they were; those of the reader one by one."""
+
+    def differing(there: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+        return [
+            f"{name} ({there.get(name)}, now {value})"
+            for name, value in asked.items()
+            if there.get(name) != value
+        ]
+
+    before, now = made["reader"], choices["reader"]
+    others = {name: value for name, value in choices.items() if name != "reader"}
+    if before["kind"] != now["kind"]:
+        return ["format", *differing(made, others)]
+    return differing(before["options"], now["options"]) + differing(made, others)
 
 
 def _share_trials(
