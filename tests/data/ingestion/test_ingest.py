@@ -164,7 +164,12 @@ def test_another_dataset_is_refused_before_it_is_read(tmp_path: Path) -> None:
             run(*arguments, **options)
 
     refused(r"other seed \(0, now 1\)", files, tmp_path / "d", reader, seed=1)
-    refused(r"other log \(.*reads, now \), stratify \(auto, now none\)", files, tmp_path / "d", stratify="none")
+    refused(
+        r"other log \(.*reads, now \), stratify \(auto, now none\)",
+        files,
+        tmp_path / "d",
+        stratify="none",
+    )
     refused("other files", files[:1], tmp_path / "d", reader)
     content = bytearray(files[0].read_bytes())
     content[len(content) // 2] ^= 1
