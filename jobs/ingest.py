@@ -34,7 +34,7 @@ EXAMPLES = """examples:
   one long recording of 50 ms counts, (time, units), cut into trials, with hand velocity:
     python jobs/ingest.py npz m1.npz --out data/m1 --spikes counts --spikes-axes time,unit \\
         --sample-ms 50 --bin-ms 50 --trial-start trial_start --trial-len trial_len \\
-        --covariate vel=vel:cm/s
+        --covariate velocity=vel:a.u.
 
   spike times of an NWB file, 700 ms around movement onset, with hand velocity 80 ms later:
     python jobs/ingest.py nwb session.nwb --out data/maze --bin-ms 5 --align move_onset_time \\
