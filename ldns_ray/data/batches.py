@@ -207,6 +207,12 @@ class TrialSet:
             index_B=torch.from_numpy(index.copy()),
         )
 
+    def uncounted_batch(self) -> Batch:
+        """The first trial as a batch in which nothing is inside a trial: it counts nothing."""
+        batch = self.batch([0])
+        batch.mask_BT = torch.zeros(batch.spikes_BTN.shape[:2], dtype=torch.bool)
+        return batch
+
 
 def ragged_rows(starts_S: np.ndarray, n_bins_S: np.ndarray) -> np.ndarray:
     """Row numbers starts_S[s] … starts_S[s] + n_bins_S[s] - 1, one trial after another."""

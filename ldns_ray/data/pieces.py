@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from ldns_ray import storage
 from ldns_ray.data.card import Card
-from ldns_ray.data.card_checks import REWRITE
+from ldns_ray.data.verification import naming_shard
 from ldns_ray.storage import Uri
 
 BUFFER_BYTES = 8 * 2**20
@@ -61,22 +61,11 @@ def read(
 ) -> Iterator[pa.Table]:
     """The trials of `pieces` in order, in tables of at most `n_rows`, of which one at a time is in memory.
 
-    Raises FileNotFoundError or ValueError naming a shard that is missing or damaged.
+    Raises FileNotFoundError, ValueError or OSError naming a shard that is missing or damaged.
     """
     for piece in pieces:
-        where = storage.join(uri, piece.file)
-        try:
-            with storage.reaching(uri):
-                yield from _read(uri, piece, columns, n_rows)
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{where} is missing. {REWRITE}") from None
-        except storage.UnreachableError:
-            raise
-        except (pa.ArrowException, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(
-                f"{where} cannot be read, or was changed: {reason}. {REWRITE}"
-            ) from error
+        with naming_shard(storage.join(uri, piece.file)), storage.reaching(uri):
+            yield from _read(uri, piece, columns, n_rows)
 
 
 def _read(uri: Uri, piece: Piece, columns: Sequence[str], n_rows: int) -> Iterator[pa.Table]:

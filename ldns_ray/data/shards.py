@@ -34,7 +34,7 @@ from ldns_ray.data.tables import (
     trials_of_table,
     trialset_from_tables,
 )
-from ldns_ray.data.verification import THREADS, check_sizes, verify_dataset
+from ldns_ray.data.verification import THREADS, check_sizes, naming_shard, verify_dataset
 from ldns_ray.storage import Uri
 
 if TYPE_CHECKING:
@@ -128,16 +128,10 @@ def _read_shard(
     columns: Sequence[str], card: Card,
 ) -> pa.Table:  # fmt: skip
     where = storage.join(uri, shard["file"])
-    try:
+    with naming_shard(where):
         source = pds.dataset([f"{folder}/{shard['file']}"], format=PARQUET, filesystem=filesystem)
         table = source.to_table(columns=list(columns))
         check_table(table, card, where)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{where} is missing. {REWRITE}") from None
-    except (pa.ArrowException, OSError) as error:
-        kind = OSError if isinstance(error, OSError) else ValueError
-        reason = str(error).splitlines()[0]
-        raise kind(f"{where} cannot be read, or was changed: {reason}. {REWRITE}") from error
     held = {
         "trials": (len(table), shard["n_trials"]),
         "bins": (table["n_bins"].to_numpy().sum(dtype=np.int64), shard["n_bins"]),

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from ldns_ray.data import pieces
 from ldns_ray.data.batches import Batch, TrialSet
@@ -233,11 +232,8 @@ def batches(
     """
     first = 0
     for trials in groups:
-        if (
-            trials is None
-        ):  # a worker without a trial still takes part, with one that counts nothing
-            batch = prepare(blank).batch([0])
-            batch.mask_BT = torch.zeros(1, 1, dtype=torch.bool)
+        if trials is None:  # a worker without a trial still takes part
+            batch = prepare(blank).uncounted_batch()
         else:
             batch = prepare(trials).batch(np.arange(len(trials)))
             batch.index_B += first

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.fs as pafs
 
 from ldns_ray import storage
@@ -16,6 +18,24 @@ from ldns_ray.storage import Uri
 
 THREADS = 8
 """More than many machines have processors: shards of an object store are mostly waited for."""
+
+
+@contextlib.contextmanager
+def naming_shard(where: str) -> Iterator[None]:
+    """What goes wrong while the shard `where` is read is told with its name, and what to do.
+
+    A missing file stays a FileNotFoundError; what pyarrow cannot read becomes a ValueError, or an OSError where it was.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{where} is missing. {REWRITE}") from None
+    except storage.UnreachableError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        kind = OSError if isinstance(error, OSError) else ValueError
+        reason = str(error).splitlines()[0]
+        raise kind(f"{where} cannot be read, or was changed: {reason}. {REWRITE}") from error
 
 
 def check_sizes(uri: Uri, shards: Sequence[Mapping[str, Any]]) -> None:

@@ -72,9 +72,7 @@ class ResidentData:
             if len(share):
                 yield trials.batch(share)
             else:  # a worker without a trial still takes part, with a trial that counts nothing
-                batch = trials.batch([0])
-                batch.mask_BT = torch.zeros(batch.spikes_BTN.shape[:2], dtype=torch.bool)
-                yield batch
+                yield trials.uncounted_batch()
 
 
 @dataclass

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
@@ -127,7 +126,6 @@ def _write_part(
     filesystem, path = storage.filesystem_of(storage.join(folder, file))
     where = f"{source.given}: "
     checker = TrialChecker(splits=CHOICES)
-    sessions: set[str] = set()
     try:
         with (
             filesystem.open_output_stream(path) as stream,
@@ -135,7 +133,6 @@ def _write_part(
         ):
             for trial in recording.trials:
                 trial = replace(trial, session=trial.session or source.label)
-                _check_units(trial, checker, sessions, where)
                 writer.add(checker.check(trial, where))
             if not len(checker):
                 reasons = ", ".join(f"{n} {reason}" for reason, n in recording.dropped.items())
@@ -166,23 +163,6 @@ def _write_part(
         strata=list(recording.strata),
         dropped=dict(recording.dropped),
     )
-
-
-def _check_units(trial: Trial, checker: TrialChecker, sessions: set[str], where: str) -> None:
-    """Raise ValueError where a trial has other units than those before it in the file."""
-    shape = np.shape(trial.spikes)
-    if len(checker) and len(shape) == 2 and shape[1] != checker.n_units:
-        trial_id = f"trial {trial.trial_id!r}"
-        if trial.session in sessions:
-            raise ValueError(
-                f"{where}{trial_id}: the unit count changes within session {trial.session!r}, from "
-                f"{checker.n_units} to {shape[1]}. Bring the session's trials to the same units."
-            )
-        raise ValueError(
-            f"{where}session {trial.session!r} has {shape[1]} units ({trial_id}), session "
-            f"{sorted(sessions)[0]!r} has {checker.n_units}. {SAME_UNITS}"
-        )
-    sessions.add(trial.session)
 
 
 def read_trials(folder: str, part: Part) -> Iterator[Trial]:

@@ -243,10 +243,12 @@ def test_a_folder_may_be_one_recording(tmp_path: Path, folder: str) -> None:
 
 def test_units_must_stay_within_a_file(folder: str, source: Source) -> None:
     trials = (("a", "s1", 3), ("b", "s1", 3), ("c", "s1", 2), ("d", "s2", 2))
-    within = r"day1.npz: trial 'c': the unit count changes within session 's1', from 3 to 2\."
+    within = (
+        r"day1.npz: trial 'c': unit count must be 3 as in earlier trials of session 's1', got 2\."
+    )
     with pytest.raises(ValueError, match=within):
         make_part(source, Uneven(trials[:3]), folder)
-    between = r"day1.npz: session 's2' has 2 units \(trial 'd'\), session 's1' has 3\. All trials"
+    between = r"day1.npz: trial 'd': unit count must be 3 as in earlier sessions, got 2\. .*a dataset per session"
     with pytest.raises(ValueError, match=between):
         make_part(source, Uneven((*trials[:2], trials[3])), folder)
 
