@@ -13,7 +13,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -30,15 +30,8 @@ from ldns_ray.data.moments import mean_counts
 from ldns_ray.data.shards import load_trialset, read_card, verify_dataset
 from ldns_ray.data.streaming import Stream
 from ldns_ray.data.tables import trialset_from_tables
-from ldns_ray.evaluation import plots, plots_conditional
-from ldns_ray.evaluation.comparison import (
-    Labels,
-    autoencoder_likelihood,
-    compare_candidates,
-    sample_baseline,
-    split_labels,
-)
-from ldns_ray.evaluation.conditional import Conditional, decode_samples, decoded_rates, with_rates
+from ldns_ray.evaluation import plots
+from ldns_ray.evaluation.experiment import Evaluated, evaluate
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.blocks import BLOCK
 from ldns_ray.models.conditioning import LENGTH, Conditioning
@@ -273,37 +266,25 @@ class Pipeline:
         }
 
     def _evaluation(self) -> dict[str, Any]:
-        e, width = self.experiment.evaluation, self.card.bin_width_s
-        train, reference = self.trials("train"), self.trials(e.split)
-        d = self.experiment.diffusion
+        e, d = self.experiment.evaluation, self.experiment.diffusion
         few = ["latents", *(f"condition:{c}" for c in d.conditions if c != LENGTH)]
-        sampled = load_trialset(self.samples_uri, None, None if d.covariates else few)
-        labels = split_labels(train, reference, e.label)
-        candidates = {
-            "LDNS": sampled.spikes_list(),
-            "PSTH + Poisson": sample_baseline(train, labels[0], len(sampled), seed=e.seed),
-        }
-        rows = compare_candidates(
-            reference.spikes_list(), candidates, width, seed=e.seed, n_splits=e.n_splits
+        of_real = ["latents", *(f"covariate:{c}" for c in d.covariates)]
+        of_real += [f"condition:{c}" for c in self.card.conditions]
+        trials = Evaluated(
+            train=self.trials("train"),
+            reference=self.trials(e.split),
+            sampled=load_trialset(self.samples_uri, None, None if d.covariates else few),
+            encoded=self.latent_trials(e.split, of_real),
+            encoded_train=self.latent_trials("train", of_real) if d.covariates else None,
+            autoencoder=self.autoencoder(),
         )
-        likelihood = autoencoder_likelihood(
-            self.autoencoder(), train, reference, labels,
-            dropout=self.experiment.autoencoder.dropout, seed=e.seed,
-        )  # fmt: skip
-        decoded = self.decoded(train, reference, sampled, labels)
-        units = {name: str(c["unit"]) for name, c in self.card.covariates.items()}
-        figures = self.figures(reference, sampled)
-        figures |= plots_conditional.conditional(decoded, width, units)
+        history = [
+            {**row, "stage": stage} for stage in ("autoencoder", "diffusion") for row in self.history(stage)
+        ]  # fmt: skip
+        summary, figures = evaluate(self.experiment, self.card, trials, history)
         for name, figure in figures.items():
             storage.write_bytes(self.uri("evaluation", "plots", f"{name}.png"), plots.png(figure))
-        return {
-            "score": rows[0].score,
-            "rows": [asdict(row) for row in rows],
-            "likelihood": likelihood,
-            "conditional": decoded.summary() if decoded else None,
-            "split": e.split,
-            "plots": list(figures),
-        }
+        return summary
 
     # -- what the stages made -----------------------------------------------------------------
 
@@ -378,38 +359,6 @@ class Pipeline:
             noise(self.experiment.diffusion), z["mean"], z["std"],
             self.conditioning(), self.training_draws(), self.card.bin_width_s, list(self.card.unit_names),
             latent_bound_D=z["bound"],
-        )  # fmt: skip
-
-    def figures(self, reference: TrialSet, sampled: TrialSet) -> dict[str, Any]:
-        """Pictures of sampled beside real trials, and of the training."""
-        real, fake, width = reference.spikes_list(), sampled.spikes_list(), self.card.bin_width_s
-        history = [
-            {**row, "stage": stage} for stage in ("autoencoder", "diffusion") for row in self.history(stage)
-        ]  # fmt: skip
-        latents = self.latent_trials(self.experiment.evaluation.split)
-        return {
-            **plots.spike_statistics(real, fake, width),
-            "training_curves": plots.training_curves(history),
-            "latents": plots.latents(latents.latents_list(), sampled.latents_list()),
-        }
-
-    def decoded(
-        self, train: TrialSet, reference: TrialSet, sampled: TrialSet, labels: Labels
-    ) -> Conditional:
-        """What is decoded of the conditions and covariates that the samples were asked for."""
-        e, d = self.experiment.evaluation, self.experiment.diffusion
-        if d.covariates:
-            columns = ["latents", *(f"covariate:{c}" for c in d.covariates)]
-            columns += [f"condition:{c}" for c in self.card.conditions]
-            rates = decoded_rates(self.autoencoder())
-            train, reference = (
-                with_rates(self.latent_trials(split, columns), rates)
-                for split in ("train", e.split)
-            )
-        conditions = [c for c in d.conditions if c != LENGTH]
-        return decode_samples(
-            train, reference, sampled, conditions=conditions, covariates=d.covariates, label=e.label, labels=labels,
-            from_s=e.decode_from_s,
         )  # fmt: skip
 
     def _on_device(self, function: Callable[..., Any], *args: Any) -> Any:
