@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ldns_ray.archives import read_npz
+from ldns_ray.data import shards
+from ldns_ray.data.card import Card
+from ldns_ray.data.ingestion.ingest import ingest
 from ldns_ray.data.recordings import Recording
 from ldns_ray.data.schema import Trial
 from ldns_ray.data.splits import UNASSIGNED
@@ -74,3 +77,24 @@ def archive(path: Path, *, n_trials: int = 10, n_units: int = 4, seed: int = 0, 
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, **{"spikes": spikes, **arrays})
     return path
+
+
+def run(
+    files: Sequence[Path | str], uri: Path | str, reader: ArchiveReader | None = None, **options
+) -> Card:
+    settings = {"name": "x", "parallel": False, **options}
+    return ingest(files, reader or ArchiveReader(), uri, **settings)
+
+
+def recordings(folder: Path, n_files: int, **options) -> list[Path]:
+    return [archive(folder / f"day{i:02d}.npz", seed=i, **options) for i in range(n_files)]
+
+
+def assert_alone(uri: Path) -> None:
+    """There is nothing but the card and its shards."""
+    named = {"dataset.json", *(shard["file"] for shard in shards.read_card(uri).shards)}
+    assert {path.name for path in uri.iterdir()} == named
+
+
+def reads(log: Path) -> list[str]:
+    return log.read_text().split() if log.exists() else []

@@ -13,6 +13,9 @@ import numpy as np
 from pynwb import NWBHDF5IO, NWBFile, TimeSeries
 from pynwb.behavior import SpatialSeries
 
+from ldns_ray.data.formats.nwb import NwbReader
+from ldns_ray.data.schema import Trial
+
 
 def write_nwb(
     path: Path,
@@ -161,3 +164,20 @@ def write_mc_maze(
         add=add,
     )
     return Maze(str(path), start_ms, onset_ms, spikes_ms, velocity, list(splits))
+
+
+ALWAYS = ((0.0, 5.0, 9.999),)
+
+
+TWO: dict[str, Any] = {"start_time": [1.0, 3.0], "stop_time": [2.0, 4.5]}
+
+
+def read(path: str, reader: NwbReader) -> tuple[list[Trial], dict[str, int]]:
+    recording = reader.read(path)
+    return list(recording.trials), dict(recording.dropped)
+
+
+def series_file(path: Path, *series: Any, trials: dict[str, Any] | None = None) -> str:
+    return write_nwb(
+        path, spikes=ALWAYS, trials=trials or TWO, add=lambda file: behavior(file, *series)
+    )
