@@ -112,8 +112,8 @@ def experiment_page(view: str, columns: Sequence[tuple[str, str]]) -> str:
 
 def model_page(what: str, address: str) -> str:
     """A logged model: what it is, and how to sample from it."""
-    code = f"import mlflow\n\nmlflow.pyfunc.load_model('{address}').predict({{'n': [10], 'seed': [0]}})"
-    return _page(what, f"Ten trials of it:\n\n```\n{code}\n```")
+    code = f"mlflow.pyfunc.load_model({address!r}).predict({{'n': [10], 'seed': [0]}})"
+    return _page(what, f"Ten trials of it, in Python after `import mlflow`: `{code}`")
 
 
 def _page(*paragraphs: str) -> str:
@@ -128,4 +128,5 @@ def _again(command: str, commit: str) -> str:
     if not command:
         return ""
     at = f", at commit `{commit[:10]}`" if commit else ""
-    return f"To do the same again{at}:\n\n```\n{command}\n```"
+    # Not a block of code: the page would become as wide as its longest line.
+    return f"To do the same again{at}: `{command}`"

@@ -203,24 +203,20 @@ class Run:
                 )
         data = [[row[c] for c in columns] for row in rows]
         self.text(f"{name}.json", json.dumps({"columns": columns, "data": data}, default=_plain))
-        self._mark_table(f"{name}.json")
+        # The tag by which the UI knows tables from other JSON.
+        tables = json.loads(self.tags().get("mlflow.loggedArtifacts", "[]"))
+        entry = {"path": f"{name}.json", "type": "table"}
+        if entry not in tables:
+            self.tag({"mlflow.loggedArtifacts": json.dumps([*tables, entry])})
 
     def parquet(self, name: str, table: "pa.Table") -> None:
-        """A table as `<name>.parquet`, for what is too large for `table`; `mlflow.load_table` reads it."""
+        """A table as `<name>.parquet`, for what is too large for `table`: the UI offers it for download."""
         import pyarrow.parquet as pq
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{name}.parquet"
             pq.write_table(table, path)
             self.artifact(path)
-        self._mark_table(f"{name}.parquet")
-
-    def _mark_table(self, path: str) -> None:
-        """Add a file to the tag by which MLflow knows tables."""
-        tables = json.loads(self.tags().get("mlflow.loggedArtifacts", "[]"))
-        entry = {"path": path, "type": "table"}
-        if entry not in tables:
-            self.tag({"mlflow.loggedArtifacts": json.dumps([*tables, entry])})
 
     def dataset(
         self,

@@ -20,10 +20,10 @@ def best_first(
 ) -> str:  # fmt: skip
     """The value of a view's tag: runs that pass the filter `where`, lowest metric `sort_by` first.
 
-    The columns are the dataset, the metrics and the settings, in this order.
+    The columns are the metrics, the settings and the dataset, in this order.
     """
-    columns = ["attributes.`Dataset`", *(f"metrics.`{m}`" for m in metrics)]
-    columns += [f"params.`{s}`" for s in settings]
+    columns = [f"metrics.`{m}`" for m in metrics] + [f"params.`{s}`" for s in settings]
+    columns.append("attributes.`Dataset`")
     state = {
         "orderByKey": f"metrics.`{sort_by}`",
         "orderByAsc": True,

@@ -22,12 +22,11 @@ def test_a_run_of_a_model():
         "LDNS `reach`.", data=data, result=notes.outcome(1.2, 2.7, "val"), places={"Model": "`/m`"},
         command="python jobs/train.py reach", commit=COMMIT,
     )  # fmt: skip
-    score, what, places, again, command = text.split("\n\n")
+    score, what, places, again = text.split("\n\n")
     assert score.startswith("**Score 1.20** on the val split")
     assert what == "LDNS `reach`. Training data: *speech* (fingerprint `ef`, `/data/speech`)."
     assert places == "- Model: `/m`"
-    assert again == "To do the same again, at commit `0123456789`:"
-    assert command == "```\npython jobs/train.py reach\n```"
+    assert again == "To do the same again, at commit `0123456789`: `python jobs/train.py reach`"
     bare = notes.model_run("LDNS.", data=data, result=notes.UNSCORED, places={}, command="", commit="")  # fmt: skip
     assert bare.split("\n\n") == ["Not evaluated yet.", f"LDNS. Training data: {data}."]
 
