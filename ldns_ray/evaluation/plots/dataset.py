@@ -1,4 +1,4 @@
-"""A figure of what a dataset holds, in the style of `plots`.
+"""A figure of what a dataset holds.
 
 Legend: S trials, T bins, N units, d channels of a covariate.
 """
@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ldns_ray.data.description import Description
 from ldns_ray.data.schema import Trial
-from ldns_ray.evaluation.plots import CYCLE, DPI, OTHER, REAL, finished, styled
+from ldns_ray.evaluation.plots.style import CYCLE, DPI, OTHER, REAL, finished, styled
 
 MAX_COVARIATES, MAX_CHANNELS = 2, 3
 """Covariates below the raster, and channels of each."""

@@ -1,6 +1,6 @@
 """Figures of what samples were asked for and what is decoded from them.
 
-In the style of `plots`: real trials black, samples orange.
+Real trials are black, samples orange.
 
 Legend: S trials, T bins, K channels, C classes.
 """
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from ldns_ray.evaluation.conditional import Conditional
 from ldns_ray.evaluation.decoding import AngleDecoding, ClassDecoding, Ints, TraceDecoding
-from ldns_ray.evaluation.plots import DPI, REAL, SAMPLED, finished, new_figure, styled
+from ldns_ray.evaluation.plots.style import DPI, REAL, SAMPLED, finished, new_figure, styled
 
 MAX_CHANNELS = 3
 """Channels of a covariate that are drawn."""
