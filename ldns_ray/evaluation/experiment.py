@@ -7,9 +7,9 @@ from typing import Any
 from ldns_ray.config import Experiment
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.card import Card
+from ldns_ray.evaluation.autoencoder_likelihood import autoencoder_likelihood
 from ldns_ray.evaluation.comparison import (
     Labels,
-    autoencoder_likelihood,
     compare_candidates,
     sample_baseline,
     split_labels,
