@@ -99,6 +99,7 @@ def novelty(
     """Distances to the nearest training trial, of sampled beside held-out trials.
 
     Takes latents, or counts smoothed over time: (S, T, D) arrays or lists of (T_i, D) arrays.
+    Latents tell more: spikes drawn anew from the latents of a training trial hide the replay.
     Each latent counts in standard deviations of the training data, one that is constant there as
     it is. Cost is the product of the numbers of training and of other trials.
 

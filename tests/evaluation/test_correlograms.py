@@ -140,6 +140,22 @@ def test_shared_and_own_bursts_are_told_apart():
     assert rmse_autocorr(plain, together) < 3 * auto_floor
 
 
+def test_halves_of_a_recording_agree_and_its_average_responses_alone_do_not(shared_data):
+    """Premotor cortex, against Poisson spikes of the same mean response to every trial."""
+    trials_SNT = np.load(shared_data / "pmd_reach_plan_train.npz")["spikes_1ms"][::3]
+    n_trials, n_units, _ = trials_SNT.shape
+    spikes = trials_SNT.reshape(n_trials, n_units, -1, 5).sum(3).transpose(0, 2, 1)
+    groups = unit_groups(summarise(spikes).pool()[0].correlation())
+    rng = np.random.default_rng(0)
+    even = np.arange(n_trials) % 2 == 0
+    halves = [even, ~even]
+    a, b = trial_correlograms(spikes, groups).pool(halves)
+    poisson = rng.poisson(np.broadcast_to(spikes.mean(0), spikes.shape))
+    _, without = trial_correlograms(poisson, groups).pool(halves)
+    assert rmse_autocorr(a, without) > 4 * rmse_autocorr(a, b)
+    assert rmse_crosscorr(a, without) > 4 * rmse_crosscorr(a, b)
+
+
 @pytest.mark.parametrize(
     "spikes",
     [
