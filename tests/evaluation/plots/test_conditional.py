@@ -15,7 +15,7 @@ def decoding(n_trials=3, n_channels=2):
     asked = [rng.normal(size=(n, n_channels)) for n in range(8, 8 + n_trials)]
     decoded = [x + 0.1 for x in asked]
     r2 = tuple(0.5 + 0.1 * k for k in range(n_channels))
-    return TraceDecoding(RSquared(0.9, r2), RSquared(-0.2, r2), asked, decoded)
+    return TraceDecoding(RSquared(0.9, r2), RSquared(-0.2, r2), asked, decoded, asked, decoded)
 
 
 def test_traces_are_those_asked_for_and_decoded():
