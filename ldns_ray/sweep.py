@@ -28,7 +28,8 @@ from ldns_ray.pipeline import Pipeline, verify
 from ldns_ray.plan import Sweep
 from ldns_ray.settings import override, settings
 from ldns_ray.tracking.connection import connect
-from ldns_ray.tracking.runs import Tracking, standard_tags
+from ldns_ray.tracking.experiments import Tracking
+from ldns_ray.tracking.tags import standard_tags
 from ldns_ray.training.distributed import relayed
 from ldns_ray.trial import (
     NUMBER,

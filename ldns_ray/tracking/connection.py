@@ -10,7 +10,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from ldns_ray.tracking.runs import Tracking, public
+from ldns_ray.tracking.experiments import Tracking, public
 
 REACH_LIMIT_S = 10.0
 

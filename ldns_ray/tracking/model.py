@@ -6,13 +6,14 @@ from pathlib import Path
 
 import mlflow.pyfunc
 import pandas as pd
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.entities import LoggedModelStatus
 from mlflow.models import Model, ModelSignature
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import Array
 
-from ldns_ray.tracking.runs import Run
+from ldns_ray.tracking import notes
+from ldns_ray.tracking.runs import FINGERPRINT, MODELS, NOTE, Run
 
 _INPUTS = Schema([ColSpec(DataType.long, name, required=False) for name in ("n", "length", "seed")])
 _OUTPUTS = Schema(
@@ -27,8 +28,12 @@ SIGNATURE = ModelSignature(inputs=_INPUTS, outputs=_OUTPUTS)
 _REQUIRED = ("mlflow", "numpy", "pandas", "safetensors", "scipy", "torch")
 
 
-def log_model(run: Run, folder: str | Path, name: str = "ldns") -> str:
+def log_model(
+    run: Run, folder: str | Path, name: str = "ldns", *, fingerprint: str = "", what: str = ""
+) -> str:
     """Log the model in `folder` (`model.safetensors`, `config.json`) as an output of `run`.
+
+    fingerprint: what `Tracking.find_model` finds it by. what: a sentence for the model's page.
 
     Returns its address, `models:/m-…`, which `mlflow.pyfunc.load_model` and `mlflow models serve`
     take. The model samples: see `pyfunc_model.SpikeSampler`. Nothing in it is pickled; it carries
@@ -43,8 +48,14 @@ def log_model(run: Run, folder: str | Path, name: str = "ldns") -> str:
     package = Path(__file__).resolve().parents[1]
     tracking, client = run.tracking, run.tracking.client
     logged = client.create_logged_model(
-        tracking.experiment_id, name=name, source_run_id=run.run_id, model_type="LDNS"
+        tracking.experiment_id,
+        name=name,
+        source_run_id=run.run_id,
+        model_type="LDNS",
+        tags={FINGERPRINT: fingerprint} if fingerprint else None,
     )
+    address = f"{MODELS}{logged.model_id}"
+    client.set_logged_model_tags(logged.model_id, {NOTE: notes.model_page(what, address)})
     try:
         with tempfile.TemporaryDirectory() as temporary:
             path = Path(temporary) / "model"
@@ -70,5 +81,5 @@ def log_model(run: Run, folder: str | Path, name: str = "ldns") -> str:
         client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
         raise
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
-    client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, step=0)])
-    return f"models:/{logged.model_id}"
+    run.model(address, "output")
+    return address

@@ -37,12 +37,24 @@ class Outbox:
         self._closed = False
         self._hurry = False
 
-    def put(self, values: Mapping[str, float], step: int) -> None:
-        """Add metrics; never waits. Raises what the server answered when it refused earlier ones."""
+    def put(
+        self,
+        values: Mapping[str, float],
+        step: int,
+        model_id: str = "",
+        dataset: tuple[str, str] | None = None,
+    ) -> None:
+        """Add metrics, of a logged model and measured on a dataset (name, fingerprint) where these are given.
+
+        Never waits. Raises what the server answered when it refused earlier ones.
+        """
         now = int(time.time() * 1000)
+        name, digest = dataset or (None, None)
         with self._changed:
             self._check()
-            self._pending += [Metric(k, v, now, step) for k, v in values.items()]
+            self._pending += [
+                Metric(k, v, now, step, model_id or None, name, digest) for k, v in values.items()
+            ]
             if self._thread is None and self._pending:
                 self._closed = False
                 self._thread = threading.Thread(target=self._work, name="metrics", daemon=True)

@@ -1,4 +1,4 @@
-"""Experiments and runs in MLflow, by explicit run id: no global state, safe from several threads.
+"""Runs in MLflow, by explicit run id: no global state, safe from several threads.
 
     tracking = connect("http://127.0.0.1:5000", "speech_small")
     with tracking.run("autoencoder", key=fingerprint) as run:
@@ -10,15 +10,10 @@ second time shows once. Metrics are sent by a thread of their own: a slow or abs
 training loop nothing.
 """
 
-import contextlib
-import getpass
 import json
 import logging
 import math
-import os
-import sys
 import tempfile
-import threading
 import traceback
 import urllib.parse
 from collections.abc import Mapping, Sequence
@@ -26,145 +21,39 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModelInput,
+    LoggedModelOutput,
+    Param,
+    RunTag,
+)
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from ldns_ray import __version__
-from ldns_ray.revision import commit
 from ldns_ray.tracking.outbox import Outbox
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from matplotlib.figure import Figure
+
+    from ldns_ray.tracking.experiments import Tracking
 
 logger = logging.getLogger(__name__)
 
-KEY = "ldns.key"
-PARENT = "mlflow.parentRunId"
+NOTE = "mlflow.note.content"
+FINGERPRINT = "ldns.model_fingerprint"
+MODELS = "models:/"
 MAX_PARAM_CHARACTERS = 6000
 PARAMS_PER_BATCH = 100
 TAGS_PER_BATCH = 100
 
 
-class Tracking:
-    """One experiment of a tracking store."""
-
-    def __init__(self, client: MlflowClient, uri: str, experiment_id: str, experiment: str) -> None:
-        self.client = client
-        self.uri = uri
-        self.experiment_id = experiment_id
-        self.experiment = experiment
-        self._asking = threading.Lock()
-
-    def run(
-        self,
-        name: str,
-        *,
-        key: str | None = None,
-        parent: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        description: str = "",
-    ) -> "Run":
-        """The run with this `key`, running again, or a new one; `parent` is a run id.
-
-        Use it as a context manager: it ends as FINISHED, FAILED (with the traceback) or KILLED.
-        """
-        wanted = standard_tags() | dict(tags or {})
-        if key is not None:
-            wanted[KEY] = key
-        if parent is not None:
-            wanted[PARENT] = parent
-        if description:
-            wanted["mlflow.note.content"] = description
-        with self._asking:
-            run_id, resumed = self._find_or_create(name, key, wanted)
-        if resumed:
-            self.client.update_run(run_id, status="RUNNING", name=name)
-        run = Run(self, run_id, ends=True, resumed=resumed)
-        if resumed:
-            run.tag(wanted)
-        return run
-
-    def _find_or_create(
-        self, name: str, key: str | None, tags: Mapping[str, str]
-    ) -> tuple[str, bool]:
-        found = self.find(key) if key is not None else None
-        if found is not None:
-            return found, True
-        made = self.client.create_run(
-            self.experiment_id, tags=dict(tags), run_name=name
-        ).info.run_id
-        # Another process may have made one meanwhile. The store cannot forbid it, so this narrows the
-        # gap and does not close it: let one process, the driver, ask for a key.
-        first = self.find(key) if key is not None else None
-        if first is not None and first != made:
-            self.client.delete_run(made)
-            return first, True
-        return made, False
-
-    def attach(self, run_id: str) -> "Run":
-        """A run that someone else began, and will end: leaving its context sends what is pending."""
-        return Run(self, run_id, ends=False, resumed=True)
-
-    def find(self, key: str) -> str | None:
-        """Id of the earliest run with this key, or None."""
-        # Backslashes do not escape in MLflow's filters, so a quote cannot be searched for.
-        if "'" in key:
-            raise ValueError(f"A run's key must not contain a quote, got {key!r}.")
-        runs = self.client.search_runs(
-            [self.experiment_id],
-            f"tags.`{KEY}` = '{key}'",
-            max_results=1,
-            order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
-        )
-        return runs[0].info.run_id if runs else None
-
-    def children(self, parent_id: str) -> list[dict[str, Any]]:
-        """All child runs, earliest first: run_id, name, status, key, params, metrics, tags, url."""
-        rows: list[dict[str, Any]] = []
-        token = None
-        while True:
-            page = self.client.search_runs(
-                [self.experiment_id],
-                f"tags.`{PARENT}` = '{parent_id}'",
-                order_by=["attributes.start_time ASC"],
-                page_token=token,
-            )
-            for r in page:
-                rows.append(
-                    {
-                        "run_id": r.info.run_id,
-                        "name": r.info.run_name,
-                        "status": r.info.status,
-                        "key": r.data.tags.get(KEY, ""),
-                        "params": dict(r.data.params),
-                        "metrics": dict(r.data.metrics),
-                        "tags": dict(r.data.tags),
-                        "url": self.url(r.info.run_id),
-                    }
-                )
-            token = page.token
-            if not token:
-                return rows
-
-    def url(self, run_id: str) -> str:
-        """Where a person sees the run: its page, or its id and the store's file."""
-        if not self.uri.startswith("http"):
-            return f"run {run_id} in {self.uri}"
-        return f"{public(self.uri)}/#/experiments/{self.experiment_id}/runs/{run_id}"
-
-    def repository_uri(self, artifact_uri: str) -> str:
-        """Where to write artifacts: without the server, those that it serves lie beside the store."""
-        if self.uri.startswith("sqlite:") and artifact_uri.startswith("mlflow-artifacts:"):
-            folder = Path(self.uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts"
-            return (folder / urllib.parse.urlsplit(artifact_uri).path.lstrip("/")).as_uri()
-        return artifact_uri
-
-
 class Run:
     """One run. Made by `Tracking.run` or `Tracking.attach`."""
 
-    def __init__(self, tracking: Tracking, run_id: str, *, ends: bool, resumed: bool) -> None:
+    def __init__(self, tracking: "Tracking", run_id: str, *, ends: bool, resumed: bool) -> None:
         self.tracking = tracking
         self.run_id = run_id
         self._client = tracking.client
@@ -229,8 +118,18 @@ class Run:
         for start in range(0, len(new), PARAMS_PER_BATCH):
             self._client.log_batch(self.run_id, params=new[start : start + PARAMS_PER_BATCH])
 
-    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+    def metrics(
+        self,
+        values: Mapping[str, float],
+        step: int = 0,
+        *,
+        model: str = "",
+        dataset: tuple[str, str] | None = None,
+    ) -> None:
         """Metrics at a step; returns at once. A step that the run had when it was found is kept.
+
+        With `model`, the address of a logged model, that model's page shows them too, beside the `dataset`
+        (name, fingerprint) that they were measured on.
 
         Raises ValueError for a value that is not finite, and what `flush` raises when metrics given
         earlier were refused.
@@ -243,7 +142,7 @@ class Run:
                     "Leave it out, or let the run fail."
                 )
         new = {k: v for k, v in numbers.items() if step not in self._present.get(k, ())}
-        self._outbox.put(new, step)
+        self._outbox.put(new, step, model.removeprefix(MODELS), dataset)
 
     def flush(self) -> None:
         """Wait until all metrics are stored. Raises ConnectionError when the server stays away."""
@@ -259,8 +158,16 @@ class Run:
         """The tags that the run has."""
         return dict(self._client.get_run(self.run_id).data.tags)
 
+    def describe(self, note: str) -> None:
+        """Markdown for the run's page; replaces what is there."""
+        self.tag({NOTE: note})
+
+    def link(self, artifact: str) -> str:
+        """The address of an artifact within the UI, such as `link("report.html")`."""
+        return self.tracking.link("runs", self.run_id, "artifacts", artifact)
+
     def text(self, name: str, content: str) -> None:
-        """A text file, such as `report.html` or `notes/readme.md`."""
+        """A text file, such as `notes/readme.md`, or `report.html`, which the UI shows as the page it is."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / Path(name).name
             path.write_text(content, encoding="utf-8")
@@ -296,10 +203,22 @@ class Run:
                 )
         data = [[row[c] for c in columns] for row in rows]
         self.text(f"{name}.json", json.dumps({"columns": columns, "data": data}, default=_plain))
-        # The tag by which the UI knows tables from other JSON.
-        tags = self._client.get_run(self.run_id).data.tags
-        tables = json.loads(tags.get("mlflow.loggedArtifacts", "[]"))
-        entry = {"path": f"{name}.json", "type": "table"}
+        self._mark_table(f"{name}.json")
+
+    def parquet(self, name: str, table: "pa.Table") -> None:
+        """A table as `<name>.parquet`, for what is too large for `table`; `mlflow.load_table` reads it."""
+        import pyarrow.parquet as pq
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{name}.parquet"
+            pq.write_table(table, path)
+            self.artifact(path)
+        self._mark_table(f"{name}.parquet")
+
+    def _mark_table(self, path: str) -> None:
+        """Add a file to the tag by which MLflow knows tables."""
+        tables = json.loads(self.tags().get("mlflow.loggedArtifacts", "[]"))
+        entry = {"path": path, "type": "table"}
         if entry not in tables:
             self.tag({"mlflow.loggedArtifacts": json.dumps([*tables, entry])})
 
@@ -322,27 +241,13 @@ class Run:
         tags = [InputTag(key="mlflow.data.context", value=context)]
         self._client.log_inputs(self.run_id, [DatasetInput(dataset=entry, tags=tags)])
 
-
-def public(uri: str) -> str:
-    """The address without a trailing slash and without the name and password it may hold."""
-    parts = urllib.parse.urlsplit(uri)
-    if not parts.scheme.startswith("http"):
-        return uri
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
-
-
-def standard_tags() -> dict[str, str]:
-    tags = {
-        "ldns.version": __version__,
-        "mlflow.source.name": sys.argv[0] or "python",
-        "mlflow.source.type": "JOB" if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") else "LOCAL",
-    }
-    if commit():
-        tags["mlflow.source.git.commit"] = commit()
-    with contextlib.suppress(KeyError, OSError):  # a container's user may have no name
-        tags["mlflow.user"] = getpass.getuser()
-    return tags
+    def model(self, address: str, role: Literal["input", "output"]) -> None:
+        """A logged model, `models:/m-…`, that the run used or made."""
+        model_id = address.removeprefix(MODELS)
+        if role == "input":
+            self._client.log_inputs(self.run_id, models=[LoggedModelInput(model_id)])
+        else:
+            self._client.log_outputs(self.run_id, [LoggedModelOutput(model_id, step=0)])
 
 
 def _shortened(text: str) -> str:

@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 from mlflow.exceptions import MlflowException
 
 from ldns_ray import local, services
-from ldns_ray.tracking import connection, outbox, runs
+from ldns_ray.tracking import connection, experiments, outbox
 from ldns_ray.tracking.connection import connect, default_uri
-from ldns_ray.tracking.runs import Tracking
+from ldns_ray.tracking.experiments import Tracking
 
 
 @pytest.fixture(scope="module")
@@ -288,7 +288,7 @@ def test_addresses(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"must start with http://.* got 'file:///x'"):
         connect("file:///x", "e")
     # A name and password in the address stay out of what is printed.
-    assert runs.public("http://me:secret@h:1/mlflow/") == "http://h:1/mlflow"
+    assert experiments.public("http://me:secret@h:1/mlflow/") == "http://h:1/mlflow"
 
 
 def test_no_server(monkeypatch):

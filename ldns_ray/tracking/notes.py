@@ -1,0 +1,130 @@
+"""What the pages of the MLflow UI say in words: markdown for experiments, runs and models.
+
+The UI folds a note after its first lines, so each begins with what matters most. Addresses that begin
+with `#` lead to pages of the same server.
+"""
+
+from collections.abc import Mapping, Sequence
+
+UNSCORED = "Not evaluated yet."
+
+
+def outcome(score: float, baseline: float, split: str) -> str:
+    """A score in words, with what it is measured by."""
+    return (
+        f"**Score {score:.2f}** on the {split} split: the samples are {score:.2f} times as far from held-out trials as "
+        "other real trials are. 1 is as close as the data is to itself, lower is better; the baseline, PSTH + Poisson, "
+        f"scores {baseline:.2f}."
+    )
+
+
+def dataset(name: str, fingerprint: str, uri: str) -> str:
+    """A dataset in a sentence."""
+    return f"*{name}* (fingerprint `{fingerprint}`, `{uri}`)"
+
+
+def link(text: str, address: str) -> str:
+    """A link, or the text alone where there is no address."""
+    return f"[{text}]({address})" if address else text
+
+
+def model_run(
+    what: str, *, data: str, result: str, places: Mapping[str, str], command: str, commit: str
+) -> str:
+    """A run that trains and evaluates one model.
+
+    what: the run in a sentence. data: as `dataset` says it. result: as `outcome` says it, or `UNSCORED`.
+    places: what was made → its address or a link to it. command: what makes the same again, at `commit`.
+    """
+    return _page(result, f"{what} Training data: {data}.", _listed(places), _again(command, commit))
+
+
+def sweep_run(
+    *, experiment: str, data: str, n_trials: int, seed: int, space: Mapping[str, str], result: str, best: str,
+    trials: str, command: str, commit: str,
+) -> str:  # fmt: skip
+    """A run that is the parent of a sweep's trials.
+
+    space: setting → domain. result: the best trial's outcome, as `outcome` says it, or `UNSCORED`. best: a link
+    to that trial. trials: the address of the trials, best first.
+    """
+    chosen = (
+        f"Of the best trial, {best}, whose metrics this run shows: {result}" if best else result
+    )
+    return _page(
+        f"{chosen} {link('All trials, best first', trials)}.",
+        f"Search for the model of `{experiment}` whose samples are most like the recording: {n_trials} trials by "
+        f"multivariate TPE (Optuna), seed {seed}. Trials are the child runs, scored on the validation split; the best is "
+        f"then scored on the test split. Training data: {data}.",
+        "Searched settings:\n\n" + _listed({f"`{name}`": f"`{d}`" for name, d in space.items()}),
+        _again(command, commit),
+    )  # fmt: skip
+
+
+def evaluation_run(
+    *, real: str, split: str, samples: Mapping[str, str], result: str, command: str, commit: str
+) -> str:
+    """A run that compares datasets of samples with real trials; its metrics are of the first of them.
+
+    real: as `dataset` says it. samples: name → `origin` of a dataset of samples.
+    """
+    return _page(
+        result,
+        f"Sampled spikes compared with the {split} trials of {real}. The metrics are of the first dataset, "
+        "`metrics.json` has all of them.",
+        _listed(samples),
+        _again(command, commit),
+    )
+
+
+def origin(uri: str, provenance: Mapping[str, object]) -> str:
+    """Where sampled trials come from, by the provenance of their dataset's card."""
+    if "model" not in provenance:
+        return f"`{uri}`, of unknown origin"
+    parts = {
+        "model": provenance["model"],
+        "trained on": provenance.get("dataset_name"),
+        "data fingerprint": provenance.get("dataset"),
+        "at commit": provenance.get("model_commit"),
+        "sampler": provenance.get("sampler"),
+        "steps": provenance.get("n_steps"),
+        "guidance": provenance.get("guidance"),
+        "seed": provenance.get("seed"),
+    }
+    told = ", ".join(
+        f"{name} `{value}`" for name, value in parts.items() if value not in (None, "")
+    )
+    return f"`{uri}`: {told}"
+
+
+def experiment_page(view: str, columns: Sequence[tuple[str, str]]) -> str:
+    """An experiment: where its runs stand side by side, and what their columns mean.
+
+    view: the address of the runs, best first. columns: (name, meaning).
+    """
+    rows = [f"| `{name}` | {meaning} |" for name, meaning in columns]
+    return _page(
+        f"Models of neural spiking data, judged by their samples: {link('runs, best first', view)}. What the columns mean:",
+        "\n".join(["| column | meaning |", "|---|---|", *rows]),
+    )
+
+
+def model_page(what: str, address: str) -> str:
+    """A logged model: what it is, and how to sample from it."""
+    code = f"import mlflow\n\nmlflow.pyfunc.load_model('{address}').predict({{'n': [10], 'seed': [0]}})"
+    return _page(what, f"Ten trials of it:\n\n```\n{code}\n```")
+
+
+def _page(*paragraphs: str) -> str:
+    return "\n\n".join(text for text in paragraphs if text)
+
+
+def _listed(places: Mapping[str, str]) -> str:
+    return "\n".join(f"- {name}: {place}" for name, place in places.items())
+
+
+def _again(command: str, commit: str) -> str:
+    if not command:
+        return ""
+    at = f", at commit `{commit[:10]}`" if commit else ""
+    return f"To do the same again{at}:\n\n```\n{command}\n```"
