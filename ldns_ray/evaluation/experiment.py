@@ -59,7 +59,7 @@ def evaluate(
     figures = {
         **spikes.spike_statistics(reference.spikes_list(), sampled.spikes_list(), width),
         "training_curves": training.training_curves(history),
-        "latents": latents.latents(trials.encoded.latents_list(), sampled.latents_list()),
+        "latents": latents.latents(trials.encoded.latents_list(), sampled.latents_list(), width),
         **conditional.conditional(decoded, width, units),
     }
     summary = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,7 +18,32 @@ from matplotlib.figure import Figure
 
 REAL, SAMPLED, OTHER = "#000000", "#D55E00", "#0072B2"
 CYCLE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+
+
+class Mark(NamedTuple):
+    """How a candidate is drawn, the same in every picture: by more than its colour."""
+
+    colour: str
+    marker: str
+    dashes: str | tuple[float, tuple[float, ...]]
+    """Of its lines."""
+
+
+MARKS = (
+    Mark(SAMPLED, "o", "-"),
+    Mark("#0072B2", "s", (0, (4, 1.5))),
+    Mark("#009E73", "^", (0, (1.2, 1.2))),
+    Mark("#CC79A7", "D", (0, (5, 1.2, 1.2, 1.2))),
+    Mark("#56B4E9", "v", (0, (7, 2))),
+    Mark("#E69F00", "P", (0, (2.5, 1))),
+    Mark("#7F7F7F", "X", (0, (1, 2.2))),
+    Mark("#A89A00", "*", (0, (5, 1, 1, 1, 1, 1))),  # the yellow, darker: it is on white
+)
+"""Of the candidates in their order, the samples themselves first."""
+
 DPI = 110
+
+T = TypeVar("T")
 
 
 def png(figure: Figure) -> bytes:
@@ -73,3 +99,23 @@ def styled(ax: Axes) -> None:
     """Axes without box, with small tick labels."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(labelsize=8.5)
+
+
+def marked(others: Mapping[str, T] | None) -> list[tuple[str, T, Mark]]:
+    """Candidates beside the samples, each with its mark; so many as there are marks."""
+    pairs = zip((others or {}).items(), MARKS[1:], strict=False)
+    return [(name, x, mark) for (name, x), mark in pairs]
+
+
+def shared_legend(fig: Figure, ax: Axes) -> None:
+    """What is drawn in one of several alike axes, below them all."""
+    handles, labels = ax.get_legend_handles_labels()
+    fig.legend(
+        handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9,
+        handletextpad=0.5,
+    )  # fmt: skip
+
+
+def cut(name: str, width: int) -> str:
+    """At most `width` letters of a name."""
+    return name if len(name) <= width else name[: max(width - 1, 1)] + "…"

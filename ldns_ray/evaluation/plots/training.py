@@ -8,30 +8,39 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ldns_ray.evaluation.plots.style import OTHER, SAMPLED, finished, new_figure
+from ldns_ray.evaluation.statistics import Floats
+
+LARGE_RANGE = 30
+"""Losses so many times as large as the smallest are hard to see on a linear axis."""
 
 
 def training_curves(history: Sequence[Mapping[str, object]]) -> Figure:
     """Training and validation loss by step, a panel for each stage.
 
-    Rows hold `step`, and any of `train_loss`, `val_loss`, `stage`; a missing or None loss is
-    skipped, so validation may be rarer than training. The best validation loss is marked.
+    Rows hold `step`, and any of `train_loss`, `val_loss`, `stage`; a loss that is missing, None
+    or not finite is skipped, so validation may be rarer than training. The best validation loss is
+    marked. Losses over a large range are drawn on a logarithmic axis.
     """
     if not history:
         raise ValueError("history is empty. Pass one row per logged step.")
     stages = list(dict.fromkeys(str(row.get("stage", "training")) for row in history))
-    fig, (panels,) = new_figure(1, len(stages), (5.6 * len(stages), 4.0))
+    fig, (panels,) = new_figure(1, len(stages), (5.3 * len(stages), 3.9))
     for ax, stage in zip(panels, stages, strict=True):
         rows = [row for row in history if str(row.get("stage", "training")) == stage]
+        drawn: list[Floats] = []
         for key, colour, name in (
             ("train_loss", OTHER, "training"),
             ("val_loss", SAMPLED, "validation"),
         ):
-            points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
-            if not points:
+            points = np.array([(row["step"], row.get(key)) for row in rows], np.float64)
+            steps, losses = points[np.isfinite(points).all(1)].T
+            if not steps.size:
                 continue
-            steps, losses = np.array(points, np.float64).T
+            drawn.append(losses)
             marker = "o" if len(steps) < 30 else ""
-            ax.plot(steps, losses, color=colour, marker=marker, markersize=3, label=name)
+            ax.plot(
+                steps, losses, color=colour, linewidth=1.1, marker=marker, markersize=3, label=name
+            )
             if key == "val_loss":
                 best = int(np.argmin(losses))
                 ax.plot(
@@ -43,5 +52,9 @@ def training_curves(history: Sequence[Mapping[str, object]]) -> Figure:
                     label=f"best, {losses[best]:.4g} at step {steps[best]:.0f}",
                 )
         ax.set(xlabel="optimiser step", ylabel="loss per entry", title=stage.capitalize())
-        ax.legend()
+        if drawn:
+            low, high = (f(np.concatenate(drawn)) for f in (np.min, np.max))
+            if 0 < LARGE_RANGE * low < high:
+                ax.set_yscale("log")
+            ax.legend()
     return finished(fig)

@@ -65,5 +65,6 @@ def test_a_picture_for_everything(n_classes):
     names = [str(i) for i in range(n_classes)]
     decoded = Conditional({"v": decoding()}, ClassDecoding(table, table), names, {"a": angle})
     figures = conditional.conditional(decoded, BIN, {"v": "m/s"})
-    assert list(figures) == ["decoded_v", "decoded_classes", "decoded_a"]
+    assert list(figures) == ["decoded_v", "reached_v", "decoded_classes", "decoded_a"]
+    assert "reached_v" not in conditional.conditional(decoded, BIN, {"v": "m"})
     assert conditional.conditional(Conditional({}, None, [], {}), BIN, {}) == {}

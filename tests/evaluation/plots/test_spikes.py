@@ -6,6 +6,8 @@ import pytest
 from ldns_ray.evaluation import metrics
 from ldns_ray.evaluation.plots import spikes, style
 
+pytestmark = pytest.mark.filterwarnings("error")
+
 BIN = 0.01
 
 
@@ -62,12 +64,45 @@ def test_isi_leaves_out_units_without_intervals_and_says_so(pair):
     )
 
 
+def test_further_candidates_are_thin_lines_and_open_markers(pair):
+    real, sampled = pair
+    others = {"PSTH": sampled[:, :, ::-1], "mean rates": real[:5] // 2}
+    (ax,) = spikes.population_counts(real, sampled, others=others).axes
+    real_line, _, *thin = ax.lines
+    assert len(thin) == 2
+    for line, mark, (name, x) in zip(thin, style.MARKS[1:], others.items(), strict=False):
+        np.testing.assert_allclose(line.get_ydata(), metrics.count_densities(real, x)[1])
+        assert line.get_color() == mark.colour
+        assert line.get_linewidth() < real_line.get_linewidth()
+        assert line.get_label() == f"{name}, KL = {metrics.kl_psc(real, x):.2g} nats"
+    figure = spikes.isi(real, sampled, BIN, others=others)
+    for panel, moment in zip(figure.axes, (0, 1), strict=True):
+        assert len(panel.collections) == 3
+        a_N, b_N = (1e3 * metrics.isi_statistics(x, BIN)[moment] for x in (real, others["PSTH"]))
+        low, high = panel.get_xlim()
+        wanted = np.stack([a_N, np.clip(b_N, low, high)], axis=1)
+        np.testing.assert_allclose(panel.collections[1].get_offsets(), wanted)
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["sampled", "PSTH", "mean rates"]
+
+
+def test_candidates_out_of_range_lie_at_the_edge(pair):
+    real, sampled = pair
+    rare = np.zeros_like(sampled)
+    rare[:, [0, -1]] = 1
+    ax = spikes.isi(real, sampled, BIN, others={"rare": rare}).axes[0]
+    np.testing.assert_allclose(ax.collections[1].get_offsets()[:, 1], ax.get_ylim()[1])
+
+
 def test_degenerate_data_can_be_drawn(tmp_path):
     silent, one = np.zeros((2, 5, 1), int), np.ones((1, 5, 1), int)
+    others = {"silent": silent, "two bins": one[:, :2]}
     figures = {
         "rasters": spikes.rasters(silent, one, BIN),
         "counts": spikes.population_counts(silent, one),
         "correlations": spikes.correlations(silent, one),
         "isi": spikes.isi(silent, one, BIN),
+        "isi, beside others": spikes.isi(one, one, BIN, others=others),
+        "counts, beside others": spikes.population_counts(one, silent, others=others),
     }
-    assert len(style.save_figures(figures, tmp_path)) == 4
+    assert len(style.save_figures(figures, tmp_path)) == 6
