@@ -121,10 +121,6 @@ def main(argv: list[str]) -> int:
     sample_dataset(
         args.model, args.out, n, sampler=args.sampler, n_steps=args.n_steps, seed=args.seed, guidance=args.guidance,
         n_bins=n_bins, condition=condition, covariates=covariates, overwrite=args.overwrite,
-        provenance={
-            "model": args.model, "sampler": args.sampler, "n_steps": args.n_steps, "guidance": args.guidance,
-            "seed": args.seed,
-        },
     )  # fmt: skip
     print(f"{n} trials of {len(model.unit_names)} units.")
     print(f"Results: {args.out}")

@@ -99,6 +99,8 @@ def main(argv: list[str]) -> int:
     if failed:
         print(f"{failed} of {len(result['trials'])} trials failed; their tracebacks are in MLflow.")
     print(f"\nBest model: {result['test']['model']}")
+    if "compare_url" in result:  # not in what earlier versions stored
+        print(f"Trials, best first: {result['compare_url']}")
     print(f"Results: {sweep.uri} and {result['url']}")
     return 0
 

@@ -15,7 +15,7 @@ from ldns_ray.config import EXPERIMENTS, Hardware, experiment
 from ldns_ray.data.simulation.simulated import simulated_dataset
 from ldns_ray.evaluation.comparison import Row, format_rows
 from ldns_ray.evaluation.conditional import format_conditional
-from ldns_ray.observers import Several, Terminal, Tracked
+from ldns_ray.observers import Several, Terminal, Tracked, introduce
 from ldns_ray.pipeline import STAGES, Pipeline
 from ldns_ray.settings import apart, fingerprint, override, parse_overrides, settings
 from ldns_ray.tracking.connection import connect, default_uri
@@ -79,8 +79,10 @@ def main(argv: list[str]) -> int:
     )  # reads the dataset's card: fails before Ray starts
     if hardware.workers:
         connect_ray()
+    compare_url = introduce(tracking)
     with tracking.run(e.name, key=key, tags={"ldns.kind": "train"}) as parent:
-        pipeline.observer = Several([Terminal(), Tracked(parent, pipeline)])
+        what = f"LDNS `{e.name}`, from dataset to score."
+        pipeline.observer = Several([Terminal(), Tracked(parent, pipeline, what)])
         records = pipeline.run(args.until)
         url = parent.url
     if args.until == "evaluation":
@@ -100,6 +102,7 @@ def main(argv: list[str]) -> int:
     print(f"\nModel: {pipeline.model_uri if 'observation' in records else '-'}")
     if "samples" in records:
         print(f"Samples: {pipeline.samples_uri}")
+    print(f"All runs, best first: {compare_url}")
     print(f"Results: {pipeline.uri(args.until)} and {url}")
     return 0
 

@@ -99,7 +99,7 @@ def import_model(
         trials = _training_trials(card, data, conditions, covariates)
         z = z or _statistics(network, card, data, trials)
         training = TrainingDraws(trials.n_bins_S, dict(trials.conditions), dict(trials.covariates))
-        provenance["dataset"] = card.fingerprint
+        provenance |= {"dataset": card.fingerprint, "dataset_name": card.name}
     return LDNS(
         network, encoder.settings, predictor.model, predictor.settings, noise, z.mean_D, z.std_D,
         as_given(conditions, covariates), training, bin_width_s, unit_names, provenance=provenance,

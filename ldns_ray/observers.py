@@ -1,5 +1,6 @@
 """Who hears of a pipeline's progress: the terminal, and a run in MLflow."""
 
+import shlex
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -7,14 +8,25 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ldns_ray import storage
+from ldns_ray.config import EXPERIMENTS
+from ldns_ray.data.shards import read_card
+from ldns_ray.evaluation.catalogue import SCORED
 from ldns_ray.evaluation.comparison import Row, metric_rows
 from ldns_ray.evaluation.conditional import conditional_metrics
 from ldns_ray.pipeline import Observer, Pipeline
+from ldns_ray.revision import commit
 from ldns_ray.settings import settings
+from ldns_ray.stages import model_fingerprint
+from ldns_ray.tracking import notes
+from ldns_ray.tracking.experiments import Tracking
 from ldns_ray.tracking.model import log_model
 from ldns_ray.tracking.runs import Run
 
 SECONDS_BETWEEN_LINES = 15.0
+COMPARED = (
+    "score", "baseline_score", *(m.name for m in SCORED), *(f"{m.name}_over_floor" for m in SCORED),
+)  # fmt: skip
+"""The metrics by which runs are compared, in the order of their columns."""
 
 
 class Terminal(Observer):
@@ -77,16 +89,34 @@ def _duration(seconds: float) -> str:
 
 
 class Tracked(Observer):
-    """A run in MLflow: settings, losses by epoch, score and metrics, datasets, pictures, model."""
+    """A run in MLflow: settings, losses by epoch, score and metrics, datasets, pictures, model, and what they are.
 
-    def __init__(self, run: Run, pipeline: Pipeline) -> None:
-        self.run, self.pipeline = run, pipeline
+    what: the run in a sentence, for its page.
+    """
+
+    def __init__(self, run: Run, pipeline: Pipeline, what: str) -> None:
+        self.run, self.pipeline, self.what = run, pipeline, what
+        self.logged_model = run.tags().get("ldns.logged_model", "")
+        self._places: dict[str, str] = {}
         run.params(settings(pipeline.experiment))
         card = pipeline.card
         run.dataset(
             card.name, card.fingerprint, pipeline.data_uri, "training",
             {"units": card.n_units, "bin_width_s": card.bin_width_s, **{k: v["n_trials"] for k, v in card.splits.items()}},
         )  # fmt: skip
+        self._describe(notes.UNSCORED)
+
+    def _describe(self, result: str) -> None:
+        self.run.describe(
+            notes.model_run(
+                self.what,
+                data=data_note(self.pipeline),
+                result=result,
+                places=self._places,
+                command=train_command(self.pipeline),
+                commit=commit(),
+            )  # fmt: skip
+        )
 
     def epoch(self, stage: str, row: dict[str, float], n_epochs: int) -> None:
         names = ("train_loss", "val_loss", "learning_rate")
@@ -101,27 +131,83 @@ class Tracked(Observer):
                 self.epoch(stage, row, 0)
         elif stage == "observation":
             self._log_model(record["summary"]["model"])
+            self._describe(notes.UNSCORED)
         elif stage == "samples":
-            summary = record["summary"]
-            self.run.dataset(
-                "LDNS samples", summary["fingerprint"], summary["dataset"], "sampled",
-                {"trials": summary["n_trials"], "model": self.pipeline.fingerprints["observation"]},
-            )  # fmt: skip
+            self._log_samples(record["summary"])
+            self._describe(notes.UNSCORED)
         elif stage == "evaluation":
-            self._log_evaluation(uri, record["summary"])
+            summary = record["summary"]
+            self._log_evaluation(uri, summary)
+            self._places["Pictures"] = notes.link("plots", self.run.link("plots"))
+            self._places["Metrics, each beside its floor"] = notes.link(
+                "metrics.json", self.run.link("metrics.json")
+            )
+            self._describe(outcome_note(summary))
 
     def _log_model(self, uri: str) -> None:
-        if "ldns.logged_model" in self.run.tags():
-            return
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = downloaded(uri, ("model.safetensors", "config.json"), temporary)
-            self.run.tag({"ldns.logged_model": log_model(self.run, folder)})
+        if not self.logged_model:
+            with tempfile.TemporaryDirectory() as temporary:
+                folder = downloaded(uri, ("model.safetensors", "config.json"), temporary)
+                self.logged_model = log_model(
+                    self.run, folder, fingerprint=model_fingerprint(uri),
+                    what=f"LDNS `{self.pipeline.experiment.name}`, `{uri}`, trained on {data_note(self.pipeline)}.",
+                )  # fmt: skip
+            self.run.tag({"ldns.logged_model": self.logged_model})
+        page = self.run.tracking.link("models", self.logged_model.removeprefix("models:/"))
+        self._places["Model"] = f"`{uri}`, {notes.link('logged', page)} as `{self.logged_model}`"
+
+    def _log_samples(self, summary: dict[str, Any]) -> None:
+        uri = summary["dataset"]
+        card = read_card(uri)
+        self.run.dataset(
+            card.name, summary["fingerprint"], uri, "sampled", {"trials": summary["n_trials"], **card.provenance}
+        )  # fmt: skip
+        self._places["Samples"] = f"`{uri}`"
 
     def _log_evaluation(self, uri: str, summary: dict[str, Any]) -> None:
         self.run.metrics(evaluation_metrics(summary))
         self.run.table("metrics", metric_rows([Row(**row) for row in summary["rows"]]))
         log_files(self.run, storage.join(uri, "plots"), [f"{p}.png" for p in summary["plots"]])
         self.run.flush()
+
+
+def data_note(pipeline: Pipeline) -> str:
+    """The dataset that a pipeline trains on, in a sentence."""
+    return notes.dataset(pipeline.card.name, pipeline.card.fingerprint, pipeline.data_uri)
+
+
+def outcome_note(summary: dict[str, Any]) -> str:
+    """An evaluation's score, in words."""
+    numbers = evaluation_metrics(summary)
+    return notes.outcome(numbers["score"], numbers["baseline_score"], summary["split"])
+
+
+def train_command(pipeline: Pipeline) -> str:
+    """The command that does what the pipeline does; nothing for an experiment that no command knows."""
+    e = pipeline.experiment
+    if e.name not in EXPERIMENTS:
+        return ""
+    default = settings(EXPERIMENTS[e.name]())
+    changed = {name: value for name, value in settings(e).items() if value != default[name]}
+    words = [f"{k}={','.join(v) if isinstance(v, tuple) else v}" for k, v in changed.items()]
+    where = ["--data", pipeline.data_uri, "--root", pipeline.root]
+    return shlex.join(["python", "jobs/train.py", e.name, *where, *words])
+
+
+def introduce(tracking: Tracking) -> str:
+    """Say on an experiment's pages what their columns mean. The address of its runs, best first."""
+    url = tracking.compare_url(columns=COMPARED)
+    columns = [
+        ("score", f"Realism, the geometric mean of the four ratios below: {notes.SCALE}."),
+        ("baseline_score", "The same of *PSTH + Poisson*: independent Poisson spikes from the smoothed peri-stimulus time histogram."),
+        *((m.name, f"{m.label}. {m.meaning}") for m in SCORED),
+        ("…_over_floor", "That distance over its noise floor, the distance between two random halves of the held-out real trials."),
+        ("n_silent", "Units that spike in the recording and never in the samples."),
+        ("bits_per_spike", "The autoencoder's log-likelihood of counts that it did not see, over that of mean rates; higher is better."),
+        ("…/val_loss", "Validation loss of the autoencoder and of the diffusion model, by epoch."),
+    ]  # fmt: skip
+    tracking.describe(notes.experiment_page(tracking.view_link(), columns))
+    return url
 
 
 def log_files(run: Run, uri: str, names: Sequence[str]) -> None:

@@ -246,6 +246,7 @@ class Pipeline:
         model.provenance = {
             "experiment": to_dict(self.experiment),
             "dataset": self.card.fingerprint,
+            "dataset_name": self.card.name,
             "commit": commit(),
         }
         model.save(self.uri("observation", "model"))
@@ -254,9 +255,8 @@ class Pipeline:
     def _samples(self) -> dict[str, Any]:
         s = self.experiment.sampling
         n = s.n_trials or self.card.splits["train"]["n_trials"]
-        provenance = {"model": self.fingerprints["observation"], "sampling": to_dict(s)}
         card = self._on_device(
-            functools.partial(sample_dataset, sampler=s.sampler, n_steps=s.n_steps, seed=s.seed, guidance=s.guidance, provenance=provenance),
+            functools.partial(sample_dataset, sampler=s.sampler, n_steps=s.n_steps, seed=s.seed, guidance=s.guidance),
             self.model_uri, self.samples_uri, n,
         )  # fmt: skip
         return {

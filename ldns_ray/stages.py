@@ -4,12 +4,14 @@ Plain functions of URIs and models, called in a job's process or on a worker wit
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from ldns_ray import storage
 from ldns_ray.data.batches import TrialSet, trials_of
 from ldns_ray.data.card import Card
 from ldns_ray.data.moments import LatentMoments
@@ -20,6 +22,7 @@ from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.blocks import BLOCK, decode, encode
 from ldns_ray.models.ldns import LDNS
 from ldns_ray.models.observation import SpikeHistory, fit_spike_history
+from ldns_ray.revision import commit
 
 
 def best_device() -> torch.device:
@@ -128,10 +131,12 @@ def sample_dataset(
     n_bins: int | Sequence[int] | np.ndarray | None = None,
     condition: Mapping[str, np.ndarray] | None = None,
     covariates: Mapping[str, Sequence[np.ndarray]] | None = None,
-    provenance: Mapping[str, Any] | None = None,
     overwrite: bool = True,
 ) -> Card:
-    """Sample `n` trials from the model at `model_uri` into a dataset: spikes, rates, latents, conditions."""
+    """Sample `n` trials from the model at `model_uri` into a dataset: spikes, rates, latents, conditions.
+
+    Its card's provenance leads back to the model, the data it was trained on, and the code: see `origin`.
+    """
     model = LDNS.load(model_uri).to(best_device())
     # All at once, so that what is wrong with a late trial is told before the first is sampled.
     requests = model.requests(n, n_bins, condition, covariates, seed=seed)
@@ -158,5 +163,36 @@ def sample_dataset(
 
     return write_dataset(
         all_trials(), out_uri, name="LDNS samples", bin_width_s=model.bin_width_s, source="sampled by ldns_ray",
-        unit_names=model.unit_names, provenance=dict(provenance or {}), overwrite=overwrite,
+        unit_names=model.unit_names, overwrite=overwrite,
+        provenance={
+            **origin(model, model_uri), "commit": commit(), "sampler": sampler, "n_steps": n_steps, "guidance": guidance,
+            "seed": seed,
+        },
     )  # fmt: skip
+
+
+def origin(model: LDNS, model_uri: str) -> dict[str, str]:
+    """What a dataset of samples says of the model they come from.
+
+    `model` (absolute path or URI), `model_fingerprint`, and, as far as the model knows them: `model_commit`, the code
+    that trained it, `experiment`, its settings' name, `dataset` and `dataset_name`, fingerprint and name of the
+    training data.
+    """
+    known = model.provenance
+    told = {
+        "model": storage.absolute(model_uri),
+        "model_fingerprint": model_fingerprint(model_uri),
+        "model_commit": known.get("commit"),
+        "experiment": known.get("experiment", {}).get("name"),
+        "dataset": known.get("dataset"),
+        "dataset_name": known.get("dataset_name"),
+    }
+    return {name: value for name, value in told.items() if value}
+
+
+def model_fingerprint(model_uri: str) -> str:
+    """Sixteen hexadecimal digits of a saved model's weights, its config, and what it was made of."""
+    digest = hashlib.sha256()
+    for file in ("model.safetensors", "config.json"):
+        digest.update(storage.read_bytes(storage.join(model_uri, file)))
+    return digest.hexdigest()[:16]

@@ -5,6 +5,7 @@ one trained autoencoder. Everything is found again by name: submitting a sweep a
 it, or finds it done.
 """
 
+import functools
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -23,13 +24,22 @@ from ldns_ray.data import residence
 from ldns_ray.data.shards import read_card
 from ldns_ray.data.streaming import Stream
 from ldns_ray.evaluation.comparison import SHORT_NAMES, format_table
-from ldns_ray.observers import evaluation_metrics, log_files
+from ldns_ray.observers import (
+    COMPARED,
+    data_note,
+    evaluation_metrics,
+    introduce,
+    log_files,
+    outcome_note,
+)
 from ldns_ray.pipeline import Pipeline, verify
 from ldns_ray.plan import Sweep
+from ldns_ray.revision import commit
 from ldns_ray.settings import override, settings
+from ldns_ray.tracking import notes
 from ldns_ray.tracking.connection import connect
 from ldns_ray.tracking.experiments import Tracking
-from ldns_ray.tracking.tags import standard_tags
+from ldns_ray.tracking.tags import command_line, standard_tags
 from ldns_ray.training.distributed import relayed
 from ldns_ray.trial import (
     NUMBER,
@@ -52,7 +62,8 @@ def run_sweep(sweep: Sweep, say: Say = print) -> dict[str, Any]:
     """Run what of the sweep is missing. Returns its result, which is also `sweep.json` under its URI.
 
     The result has `trials` (a row each: name, settings, score, metrics, floors, MLflow run), `best`
-    (the row of the best trial), `test` (its evaluation on the test split) and `url` of the MLflow run.
+    (the row of the best trial), `test` (its evaluation on the test split), `url` of the MLflow run and `compare_url`
+    of its trials.
     Raises JobError if every trial failed.
     """
     tracking = connect(sweep.tracking_uri, sweep.name)
@@ -64,9 +75,16 @@ def run_sweep(sweep: Sweep, say: Say = print) -> dict[str, Any]:
     card = read_card(sweep.data_uri)
     for split in ("val", "test"):
         _pipeline(sweep, {}, split).check()
+    introduce(tracking)
     with tracking.run(
-        f"{sweep.name} sweep", key=sweep.fingerprint, tags={"ldns.kind": "sweep"}, description=_describe(sweep)
-    ) as parent:  # fmt: skip
+        f"{sweep.name} sweep", key=sweep.fingerprint, tags={"ldns.kind": "sweep"}
+    ) as parent:
+        view = f"Sweep {sweep.fingerprint[:6]}, best first"
+        compare_url = tracking.compare_url(
+            columns=COMPARED, settings=list(sweep.space), parent=parent.run_id, name=view
+        )
+        note = functools.partial(_note, sweep, tracking.view_link(view))
+        parent.describe(note())
         parent.params(
             {
                 **settings(sweep.experiment),
@@ -83,32 +101,35 @@ def run_sweep(sweep: Sweep, say: Say = print) -> dict[str, Any]:
         study = open_study(sweep)
         errors = _tune(sweep, study, parent.run_id, say)
         result = _collect(sweep, study, tracking, parent.run_id, errors)
-        result["url"] = parent.url
+        result["url"], result["compare_url"] = parent.url, compare_url
         best = result["best"]
         for i, row in enumerate(result["trials"]):
             if row["status"] == "FINISHED":
                 parent.metrics({"trial_score": row["score"]}, step=i)
         test = _test(sweep, best["settings"])
         result["test"] = test
-        parent.metrics(evaluation_metrics(test["summary"]))
+        model = tracking.client.get_run(best["run_id"]).data.tags["ldns.logged_model"]
+        parent.model(model, "output")
+        parent.metrics(
+            evaluation_metrics(test["summary"]), model=model, dataset=(card.name, card.fingerprint)
+        )
         parent.table("trials", [_flat(sweep, row) for row in result["trials"]])
         parent.tag({"ldns.best_run": best["run_id"]})
         names = [f"{p}.png" for p in test["summary"]["plots"]]
         log_files(parent, storage.join(test["uri"], "plots"), names)
+        page = tracking.link("runs", best["run_id"])
+        parent.describe(note(notes.link(best["name"], page), outcome_note(test["summary"])))
         storage.write_bytes(done, json.dumps(result, indent=1).encode())
     return result
 
 
-def _describe(sweep: Sweep) -> str:
-    lines = [
-        f"Hyper-parameter sweep of `{sweep.experiment.name}`: {sweep.n_trials} trials, Optuna TPE, seed {sweep.seed}.",
-        "The score is *realism*: the geometric mean of four spike-statistic distances between samples and real "
-        "trials over the same distances between two halves of the real trials. 1 is as close as the data is to "
-        "itself; lower is better. Trials are scored on the validation split; the metrics of this run are the "
-        "best trial's on the test split.",
-        *(f"- `{n}`: {_domain(d)}" for n, d in sweep.space.items()),
-    ]  # fmt: skip
-    return "\n\n".join(lines)
+def _note(sweep: Sweep, trials: str, best: str = "", result: str = notes.UNSCORED) -> str:
+    """What the sweep's page says; trials, best: where they are, see `notes.sweep_run`."""
+    return notes.sweep_run(
+        experiment=sweep.experiment.name, data=data_note(_pipeline(sweep, {}, "val")), n_trials=sweep.n_trials,
+        seed=sweep.seed, space={n: _domain(d) for n, d in sweep.space.items()}, result=result, best=best,
+        trials=trials, command=command_line(), commit=commit(),
+    )  # fmt: skip
 
 
 def _domain(domain: Domain) -> str:

@@ -20,6 +20,7 @@ from ldns_ray.observers import Several, Terminal, Tracked
 from ldns_ray.pipeline import Pipeline, unguarded
 from ldns_ray.plan import Sweep
 from ldns_ray.settings import override
+from ldns_ray.tracking import notes
 from ldns_ray.tracking.connection import connect
 
 NUMBER = "trial_number"
@@ -104,7 +105,8 @@ def run_trial(
     number = config[NUMBER]
     point = {k: v for k, v in config.items() if k != NUMBER}
     prefix = f"trial {number:<2}  "
-    lines.put(prefix + ", ".join(f"{short(k)} {as_text(v)}" for k, v in point.items()))
+    described = ", ".join(f"{short(k)} {as_text(v)}" for k, v in point.items())
+    lines.put(prefix + described)
     tracking = connect(sweep.tracking_uri, sweep.name)
     key = child_key(sweep, number)
     with tracking.run(f"trial {number}", key=key, parent=parent_id, tags=tags) as run:
@@ -113,7 +115,9 @@ def run_trial(
             Hardware(workers=0, data=sweep.data), guard=stage_guard if at_once > 1 else unguarded, tables=tables,
             at_once=at_once, verified=True,
         )  # fmt: skip
-        pipeline.observer = Several([Terminal(prefix, lines.put), Tracked(run, pipeline)])
+        sweep_page = notes.link(f"sweep {sweep.name}", tracking.link("runs", parent_id))
+        what = f"Trial {number} of the {sweep_page}, with {described}."
+        pipeline.observer = Several([Terminal(prefix, lines.put), Tracked(run, pipeline, what)])
         summary = pipeline.run()["evaluation"]["summary"]
         tune.report({SCORE: summary[SCORE]})
 

@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,11 +18,15 @@ import optuna
 import pytest
 from ray import tune
 
+from jobs import train
 from ldns_ray import storage, sweep
+from ldns_ray.config import experiment
 from ldns_ray.data.shards import read_card
+from ldns_ray.observers import COMPARED, train_command
 from ldns_ray.pipeline import Pipeline
 from ldns_ray.plan import Sweep
-from ldns_ray.settings import override
+from ldns_ray.settings import override, parse_overrides
+from ldns_ray.stages import model_fingerprint
 from ldns_ray.sweep import format_result, open_study, run_sweep
 from ldns_ray.tracking.connection import connect
 from ldns_ray.trial import trial_experiment
@@ -271,6 +277,68 @@ def test_every_trial_is_a_run(swept):
         assert sorted(digests.values()) == ["sampled", "training"]
         assert artifacts(tracking, row["run_id"]) >= {"plots", "metrics.json"}
         assert artifacts(tracking, row["run_id"], "plots") == {f"plots/{p}.png" for p in PLOTS}
+
+
+def test_every_page_explains_itself(swept):
+    tracking, parent, children = tracked(swept)
+    best, test = swept.result["best"], swept.result["test"]["summary"]
+    said = note(tracking, parent)
+    assert said.startswith(f"Of the best trial, [{best['name']}](#/experiments/")
+    assert f"**Score {test['rows'][0]['score']:.2f}** on the test split" in said
+    assert f"- `{RATE}`: `categorical [0.001, 1e+30]`" in said
+    for row in rows(swept, "FINISHED"):
+        said = note(tracking, row["run_id"])
+        assert said.startswith(f"**Score {row['score']:.2f}** on the val split")
+        assert f"{row['name'].capitalize()} of the [sweep swept](#/experiments/" in said
+        assert "diffusion.learning_rate 0.001" in said
+        assert f"{RATE}=0.001" in said, "the command that trains it"
+    (failed,) = rows(swept, "FAILED")
+    assert note(tracking, children[failed["name"]]["run_id"]).startswith("Not evaluated yet.")
+    page = tracking.client.get_experiment(tracking.experiment_id).tags["mlflow.note.content"]
+    logged = children[best["name"]]["metrics"]
+    assert set(COMPARED) <= set(logged)
+    told = re.findall(r"^\| `(.*?)`", page, re.M)
+    assert all(name in told or f"…{name[name.rindex('_over') :]}" in told for name in COMPARED)
+
+
+def note(tracking, run_id):
+    return tracking.client.get_run(run_id).data.tags["mlflow.note.content"]
+
+
+def test_the_command_on_a_trials_page_makes_the_trial(swept):
+    row = swept.result["best"]
+    e = trial_experiment(swept.sweep.experiment, row["settings"])
+    pipeline = Pipeline(e, swept.sweep.data_uri, swept.sweep.root)
+    python, path, *typed = shlex.split(train_command(pipeline))
+    assert (python, path) == ("python", "jobs/train.py")
+    args = train.parser().parse_intermixed_args(typed)
+    again = experiment(args.experiment, **parse_overrides(args.overrides))
+    assert Pipeline(again, args.data, args.root).fingerprints == pipeline.fingerprints
+    assert args.root == swept.sweep.root
+    assert train_command(replace(pipeline, experiment=replace(e, name="mine"))) == ""
+
+
+def test_the_best_model_shows_what_it_scored_on_the_test_split(swept):
+    tracking, parent, children = tracked(swept)
+    address = children[swept.result["best"]["name"]]["tags"]["ldns.logged_model"]
+    (made,) = tracking.client.get_run(parent).outputs.model_outputs
+    assert f"models:/{made.model_id}" == address
+    metrics = tracking.client.get_logged_model(made.model_id).metrics
+    (score,) = [m for m in metrics if m.key == "score" and m.run_id == parent]
+    assert score.value == pytest.approx(swept.result["test"]["summary"]["rows"][0]["score"])
+    assert score.dataset_digest == read_card(swept.sweep.data_uri).fingerprint
+    assert tracking.find_model(model_fingerprint(swept.result["test"]["model"])) == address
+
+
+def test_the_sweeps_trials_can_be_seen_side_by_side(swept):
+    tracking, parent, _ = tracked(swept)
+    view = f"Sweep {swept.sweep.fingerprint[:6]}, best first"
+    assert repr(view) in swept.result["compare_url"]
+    tags = tracking.client.get_experiment(tracking.experiment_id).tags
+    (value,) = [v for v in tags.values() if v.startswith(json.dumps({"name": view})[:-1])]
+    state = json.loads(json.loads(value)["state"])
+    assert parent in state["searchFilter"]
+    assert f"params.`{RATE}`" in state["selectedColumns"]
 
 
 def test_a_failed_trial_keeps_its_traceback(swept):

@@ -7,13 +7,14 @@ with `#` lead to pages of the same server.
 from collections.abc import Mapping, Sequence
 
 UNSCORED = "Not evaluated yet."
+SCALE = "1 is as close as the data is to itself, lower is better"
 
 
 def outcome(score: float, baseline: float, split: str) -> str:
     """A score in words, with what it is measured by."""
     return (
         f"**Score {score:.2f}** on the {split} split: the samples are {score:.2f} times as far from held-out trials as "
-        "other real trials are. 1 is as close as the data is to itself, lower is better; the baseline, PSTH + Poisson, "
+        f"other real trials are. {SCALE}; the baseline, PSTH + Poisson, "
         f"scores {baseline:.2f}."
     )
 

@@ -13,14 +13,18 @@ from pathlib import Path
 import mlflow.artifacts
 import numpy as np
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from matplotlib.figure import Figure
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from ldns_ray import local, services
 from ldns_ray.tracking import connection, experiments, outbox
 from ldns_ray.tracking.connection import connect, default_uri
 from ldns_ray.tracking.experiments import Tracking
+from ldns_ray.tracking.runs import FINGERPRINT
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +246,114 @@ def test_files_figures_and_tables(tracking, tmp_path):
     assert table == {"columns": ["sampler", "steps"], "data": [["ddpm", 1000], ["dpmpp_2m", 20]]}
     tag = json.loads(_get(tracking, run.run_id).data.tags["mlflow.loggedArtifacts"])
     assert tag == [{"path": "samplers.json", "type": "table"}]
+
+
+def test_parquet_tables(tracking, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.uri)
+    units = pa.table({"unit": ["u0", "u1"], "rate_hz": [3.5, 0.25]})
+    with tracking.run("r") as run:
+        run.table("few", [{"a": 1}])
+        run.parquet("units", units)
+        run.parquet("units", units)
+    assert pq.read_table(io.BytesIO(_artifact(tracking, run.run_id, "units.parquet"))).equals(units)
+    # `mlflow.load_table`, which looks in the current experiment, for this one.
+    frame = MlflowClient().load_table(tracking.experiment_id, "units.parquet", [run.run_id])
+    assert frame.to_dict("list") == units.to_pydict()
+    tables = json.loads(_get(tracking, run.run_id).data.tags["mlflow.loggedArtifacts"])
+    assert [t["path"] for t in tables] == ["few.json", "units.parquet"]
+
+
+def test_a_note_is_replaced(tracking):
+    with tracking.run("r", description="Begun.") as run:
+        run.describe("Done.")
+    assert _get(tracking, run.run_id).data.tags["mlflow.note.content"] == "Done."
+
+
+def _logged(tracking, run, fingerprint):
+    """The address of a logged model without files."""
+    made = tracking.client.create_logged_model(
+        tracking.experiment_id, name="m", source_run_id=run.run_id, tags={FINGERPRINT: fingerprint}
+    )
+    return f"models:/{made.model_id}"
+
+
+def test_metrics_of_a_model_lead_to_it_and_to_the_data(tracking):
+    with tracking.run("r") as run:
+        address = _logged(tracking, run, "f1")
+        run.metrics({"loss": 3.0})
+        run.metrics({"score": 1.5}, model=address, dataset=("speech", "0123"))
+        run.model(address, "output")
+    with tracking.run("evaluate") as other:
+        other.model(address, "input")
+    (metric,) = tracking.client.get_logged_model(address.removeprefix("models:/")).metrics
+    assert (metric.key, metric.value) == ("score", 1.5)
+    assert (metric.dataset_name, metric.dataset_digest) == ("speech", "0123")
+    assert _get(tracking, run.run_id).data.metrics == {"loss": 3.0, "score": 1.5}
+    (made,) = _get(tracking, run.run_id).outputs.model_outputs
+    (used,) = _get(tracking, other.run_id).inputs.model_inputs
+    assert [made.model_id, used.model_id] == [address.removeprefix("models:/")] * 2
+
+
+def test_a_model_is_found_by_its_fingerprint_from_any_experiment(tracking, uri):
+    with tracking.run("r") as run:
+        _logged(tracking, run, "same")
+        time.sleep(0.002)  # models are dated in milliseconds
+        latest = _logged(tracking, run, "same")
+        _logged(tracking, run, "another")
+    elsewhere = connect(uri, "elsewhere")
+    assert elsewhere.find_model("same") == latest
+    assert elsewhere.find_model("unknown") == ""
+
+
+def _view(tracking, name):
+    tags = tracking.client.get_experiment(tracking.experiment_id).tags
+    return json.loads(tags[f"mlflow.sharedViewState.{name}"])
+
+
+def test_runs_side_by_side(tracking):
+    said = tracking.compare_url(columns=["score", "kl_psc"])
+    assert said == f"view 'Best first' of experiment {tracking.experiment!r} in {tracking.uri}"
+    view = _view(tracking, "best-first")
+    assert view["name"] == "Best first"
+    state = json.loads(view["state"])
+    assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`score`", True)
+    assert state["selectedColumns"] == ["attributes.`Dataset`", "metrics.`score`", "metrics.`kl_psc`"]  # fmt: skip
+    assert state["columnOrder"] == state["selectedColumns"]
+    with tracking.run("a", tags={"ldns.kind": "sweep"}) as sweep:
+        pass
+    with tracking.run("b", tags={"ldns.kind": "trial"}, parent=sweep.run_id) as trial:
+        pass
+    with tracking.run("c", tags={"ldns.kind": "train"}) as train:
+        pass
+
+    def listed(where):
+        return {r.info.run_id for r in tracking.client.search_runs([tracking.experiment_id], where)}
+
+    assert listed(state["searchFilter"]) == {trial.run_id, train.run_id}
+    tracking.compare_url("loss", settings=["seed"], parent=sweep.run_id, name="Sweep 12, best first")  # fmt: skip
+    state = json.loads(_view(tracking, "sweep-12-best-first")["state"])
+    assert listed(state["searchFilter"]) == {trial.run_id}
+    assert state["orderByKey"] == "metrics.`loss`"
+    assert state["selectedColumns"][-1] == "params.`seed`"
+    assert tracking.view_link("Sweep 12, best first").endswith("viewStateShareKey=sweep-12-best-first")  # fmt: skip
+
+
+def test_a_servers_addresses(tracking):
+    served = Tracking(tracking.client, "http://me:secret@h:1/", tracking.experiment_id, "e")
+    e = tracking.experiment_id
+    page = f"#/experiments/{e}/runs/ab?workflowType=machine_learning"
+    assert served.url("ab") == f"http://h:1/{page}"
+    assert tracking.link("runs", "ab") == page
+    assert served.compare_url() == f"http://h:1/{served.view_link()}"
+    with tracking.run("r") as run:
+        assert run.link("report.html").startswith(f"#/experiments/{e}/runs/{run.run_id}/artifacts/report.html?")  # fmt: skip
+
+
+def test_a_note_on_the_experiment_stays_as_it_is(tracking):
+    tracking.describe("What the columns mean.")
+    tracking.describe("Another.")
+    tags = tracking.client.get_experiment(tracking.experiment_id).tags
+    assert tags["mlflow.note.content"] == "What the columns mean."
 
 
 def test_a_dataset_can_be_searched(tracking):
