@@ -18,8 +18,9 @@ from ldns_ray.data.card import Card, check_split, read_card
 from ldns_ray.data.description import Description, describe, values_in_order
 from ldns_ray.data.passes import iter_trialsets
 from ldns_ray.data.verification import verify_dataset
-from ldns_ray.evaluation import plots, plots_dataset
 from ldns_ray.evaluation.comparison import format_table
+from ldns_ray.evaluation.plots import style
+from ldns_ray.evaluation.plots.dataset import dataset
 
 MAX_ROWS = 20
 """Sessions, and channels of covariates, that are listed."""
@@ -67,8 +68,8 @@ def main(argv: list[str]) -> int:
         return 0
     picture = picture or Path(default_picture(card, args.split))
     units = {name: covariate["unit"] for name, covariate in card.covariates.items()}
-    figure = plots_dataset.dataset(description, name=card.name, units=units)
-    plots.save_figures({picture.stem: figure}, picture.parent)
+    figure = dataset(description, name=card.name, units=units)
+    style.save_figures({picture.stem: figure}, picture.parent)
     print(f"\nPicture: {picture}")
     return 0
 

@@ -11,7 +11,6 @@ from ldns_ray.cli import add_root, add_seed, add_tracking, default_root, job_par
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.card import Card
 from ldns_ray.data.shards import load_trialset, read_card
-from ldns_ray.evaluation import plots, plots_conditional
 from ldns_ray.evaluation.comparison import (
     compare_candidates,
     format_rows,
@@ -27,6 +26,7 @@ from ldns_ray.evaluation.conditional import (
     smoothed_counts,
     with_rates,
 )
+from ldns_ray.evaluation.plots import conditional, spikes, style
 from ldns_ray.settings import fingerprint
 from ldns_ray.tracking.connection import connect, default_uri
 
@@ -145,11 +145,11 @@ def main(argv: list[str]) -> int:
         for n, u in zip(names, args.sampled, strict=True)
     }
     first = next(iter(candidates))
-    figures = plots.spike_statistics(reference.spikes_list(), candidates[first], card.bin_width_s)
+    figures = spikes.spike_statistics(reference.spikes_list(), candidates[first], card.bin_width_s)
     decoded = _decoded(args, card, cards, train, reference) if args.decode else {}
     if decoded:
         units = {name: str(c["unit"]) for name, c in card.covariates.items()}
-        figures |= plots_conditional.conditional(decoded[args.sampled[0]], card.bin_width_s, units)
+        figures |= conditional.conditional(decoded[args.sampled[0]], card.bin_width_s, units)
     if train is not None:
         labels, _ = split_labels(train, reference, args.label)
         candidates["PSTH + Poisson"] = sample_baseline(
@@ -179,7 +179,7 @@ def main(argv: list[str]) -> int:
         run_.figures(figures)
         url = run_.url
     if args.plots:
-        plots.save_figures(figures, Path(args.plots))
+        style.save_figures(figures, Path(args.plots))
     print(
         f"Beside the {args.split} split of {args.real} (score: 1 is as close as the data is to itself)"
     )

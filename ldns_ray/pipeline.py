@@ -30,8 +30,8 @@ from ldns_ray.data.moments import mean_counts
 from ldns_ray.data.shards import load_trialset, read_card, verify_dataset
 from ldns_ray.data.streaming import Stream
 from ldns_ray.data.tables import trialset_from_tables
-from ldns_ray.evaluation import plots
 from ldns_ray.evaluation.experiment import Evaluated, evaluate
+from ldns_ray.evaluation.plots import style
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.blocks import BLOCK
 from ldns_ray.models.conditioning import LENGTH, Conditioning
@@ -283,7 +283,7 @@ class Pipeline:
         ]  # fmt: skip
         summary, figures = evaluate(self.experiment, self.card, trials, history)
         for name, figure in figures.items():
-            storage.write_bytes(self.uri("evaluation", "plots", f"{name}.png"), plots.png(figure))
+            storage.write_bytes(self.uri("evaluation", "plots", f"{name}.png"), style.png(figure))
         return summary
 
     # -- what the stages made -----------------------------------------------------------------

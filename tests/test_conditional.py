@@ -113,7 +113,24 @@ def test_samples_are_what_they_were_asked_for(asked):
     assert np.sum(classes["confusion_sampled"]) == 96
     assert velocity["real"]["r2"] > 0.2
     assert velocity["ratio"] > 0.7
-    assert max(summary["angles"]["angle"].values()) < 20
+    angle = summary["angles"]["angle"]
+    assert max(angle["error_real"], angle["error_sampled"]) < 20
+
+
+def test_every_score_lies_in_its_interval(asked):
+    """As read back from JSON; 96 sampled trials tell the R² more closely than 40 real ones."""
+    summary = asked.record("evaluation")["summary"]["conditional"]
+    velocity, classes = summary["covariates"]["velocity"], summary["classes"]
+    angle = summary["angles"]["angle"]
+    for scores, name in [
+        (velocity["real"], "r2"), (velocity["sampled"], "r2"), (velocity, "ratio"),
+        (classes, "accuracy_real"), (classes, "accuracy_sampled"), (classes, "ratio"),
+        (angle, "error_real"), (angle, "error_sampled"),
+    ]:  # fmt: skip
+        low, high = scores[f"{name}_interval"]
+        assert low <= scores[name] <= high
+    widths = {side: np.ptp(velocity[side]["r2_interval"]) for side in ("real", "sampled")}
+    assert 0 < widths["sampled"] < widths["real"] < 0.3
 
 
 def test_other_requests_are_not_what_was_sampled(sets):

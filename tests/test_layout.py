@@ -48,6 +48,9 @@ PURE = (
     "ldns_ray/training/tasks.py",
     "ldns_ray/evaluation/metrics.py",
     "ldns_ray/evaluation/decoding.py",
+    "ldns_ray/evaluation/correlograms.py",
+    "ldns_ray/evaluation/spectra.py",
+    "ldns_ray/evaluation/novelty.py",
 )
 PURE_PACKAGES = {"numpy", "scipy", "torch"}
 

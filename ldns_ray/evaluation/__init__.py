@@ -5,5 +5,5 @@
 - `statistics`: the per-trial sums that make any subset of trials cheap to evaluate.
 - `likelihood`: Poisson likelihood on entries the encoder did not see.
 - `baselines`: smoothed PSTHs, and Poisson samples from them.
-- `plots`: figures for all of the above.
+- `plots`: figures for all of the above, a file for each kind.
 """

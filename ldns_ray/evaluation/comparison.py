@@ -8,20 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.evaluation.baselines import psth, sample_psth
-from ldns_ray.evaluation.likelihood import (
-    bits_per_spike,
-    heldout_mean_count,
-    masked_nll,
-    mean_rate_nll,
-    psth_nll,
-)
 from ldns_ray.evaluation.metrics import compare
 from ldns_ray.evaluation.score import METRICS, realism
-from ldns_ray.models.autoencoder import Autoencoder
 
 MAX_CLASSES = 32
 """Conditions with at most so many distinct values are classes of the PSTH."""
@@ -106,44 +97,6 @@ def sample_baseline(
     """Spikes of `n` trials of the PSTH + Poisson baseline made from the training trials."""
     model = psth(train.spikes_list(), labels, bin_width_s=train.bin_width_s)
     return list(sample_psth(model, n, seed=seed)[0])
-
-
-def autoencoder_likelihood(
-    model: Autoencoder,
-    train: TrialSet,
-    held_out: TrialSet,
-    labels: Labels,
-    *,
-    dropout: float,
-    seed: int,
-) -> dict[str, float]:
-    """Poisson NLL, in nats per entry, of counts of held-out trials that the autoencoder did not see.
-
-    Beside it those of the training mean rates and of the smoothed training PSTH (per class of `labels`, those
-    of both splits) on the same entries, and the autoencoder's gain over the mean rates in bits per spike.
-    """
-    device = next(model.parameters()).device
-
-    def rates_fn(spikes_BTN: torch.Tensor, mask_BT: torch.Tensor | None) -> torch.Tensor:
-        with torch.no_grad():
-            rates_BTN, _ = model(
-                spikes_BTN.to(device), None if mask_BT is None else mask_BT.to(device)
-            )
-        return torch.as_tensor(rates_BTN).cpu()
-
-    spikes, seen, (train_labels, own) = held_out.spikes_list(), train.spikes_list(), labels
-    nll = masked_nll(rates_fn, spikes, dropout=dropout, seed=seed)
-    mean = mean_rate_nll(seen, spikes, dropout=dropout, seed=seed)
-    smooth = psth_nll(
-        seen, train_labels, spikes, own, bin_width_s=train.bin_width_s, dropout=dropout, seed=seed
-    )
-    per_entry = heldout_mean_count(spikes, dropout=dropout, seed=seed)
-    return {
-        "nll": nll,
-        "nll_mean_rate": mean,
-        "nll_psth": smooth,
-        "bits_per_spike": bits_per_spike(nll, mean, per_entry),
-    }
 
 
 def format_rows(rows: Sequence[Row]) -> str:

@@ -1,6 +1,7 @@
 """Whether the samples of a conditional model are what they were asked for, on sets of trials.
 
-Which decoders there are: `ldns_ray.evaluation.decoding`. Here: what they are given, and how their scores are told.
+Which decoders there are: `ldns_ray.evaluation.decoding`; how sure their scores are:
+`ldns_ray.evaluation.decoding_intervals`. Here: what they are given, and how their scores are told.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import KDTree
 
 from ldns_ray.data.batches import TrialSet
+from ldns_ray.evaluation.bootstrap import as_list
 from ldns_ray.evaluation.comparison import Labels, class_labels
 from ldns_ray.evaluation.decoding import (
     AngleDecoding,
@@ -25,6 +27,12 @@ from ldns_ray.evaluation.decoding import (
     decode_traces,
     mean_counts,
 )
+from ldns_ray.evaluation.decoding_intervals import (
+    angle_intervals,
+    class_intervals,
+    trace_intervals,
+)
+from ldns_ray.evaluation.rows import Interval
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.blocks import decode
 
@@ -44,30 +52,61 @@ class Conditional:
     def __bool__(self) -> bool:
         return bool(self.covariates or self.classes or self.angles)
 
-    def summary(self) -> dict[str, Any]:
-        """As JSON values; `ratio` is None where even real trials cannot be decoded."""
-        classes, c = None, self.classes
-        if c is not None:
-            classes = {
-                "names": self.class_names, "chance": c.chance,
-                "accuracy_real": c.accuracy_real, "accuracy_sampled": c.accuracy_sampled, "ratio": c.ratio,
-                "confusion_real": c.confusion_real_CC.tolist(), "confusion_sampled": c.confusion_sampled_CC.tolist(),
-            }  # fmt: skip
+    def summary(self, *, seed: int = 0) -> dict[str, Any]:
+        """As JSON values; `ratio` is None where even real trials cannot be decoded.
+
+        Beside every score `x` its interval `x_interval`, [low, high] or None (`decoding_intervals`); `seed` keys
+        its resamples.
+        """
         return {
-            "covariates": {
-                name: {"real": _r_squared(x.real), "sampled": _r_squared(x.sampled), "ratio": x.ratio}
-                for name, x in self.covariates.items()
-            },
-            "classes": classes,
-            "angles": {
-                name: {"error_real": x.error_real, "error_sampled": x.error_sampled}
-                for name, x in self.angles.items()
-            },
+            "covariates": {name: _of_trace(x, seed) for name, x in self.covariates.items()},
+            "classes": None if self.classes is None else _of_classes(self.classes, self.class_names, seed),
+            "angles": {name: _of_angle(x, seed) for name, x in self.angles.items()},
         }  # fmt: skip
 
 
-def _r_squared(x: RSquared) -> dict[str, Any]:
-    return {"r2": x.total, "r2_per_channel": list(x.per_channel)}
+def _of_trace(x: TraceDecoding, seed: int) -> dict[str, Any]:
+    bounds = trace_intervals(x, seed=seed)
+
+    def side(r2: RSquared, of_r2: Interval | None) -> dict[str, Any]:
+        return {
+            "r2": r2.total,
+            "r2_interval": as_list(of_r2),
+            "r2_per_channel": list(r2.per_channel),
+        }
+
+    return {
+        "real": side(x.real, bounds.real),
+        "sampled": side(x.sampled, bounds.sampled),
+        "ratio": x.ratio,
+        "ratio_interval": as_list(bounds.ratio),
+    }
+
+
+def _of_classes(x: ClassDecoding, names: list[str], seed: int) -> dict[str, Any]:
+    bounds = class_intervals(x, seed=seed)
+    return {
+        "names": names,
+        "chance": x.chance,
+        "accuracy_real": x.accuracy_real,
+        "accuracy_real_interval": as_list(bounds.real),
+        "accuracy_sampled": x.accuracy_sampled,
+        "accuracy_sampled_interval": as_list(bounds.sampled),
+        "ratio": x.ratio,
+        "ratio_interval": as_list(bounds.ratio),
+        "confusion_real": x.confusion_real_CC.tolist(),
+        "confusion_sampled": x.confusion_sampled_CC.tolist(),
+    }
+
+
+def _of_angle(x: AngleDecoding, seed: int) -> dict[str, Any]:
+    bounds = angle_intervals(x, seed=seed)
+    return {
+        "error_real": x.error_real,
+        "error_real_interval": as_list(bounds.real),
+        "error_sampled": x.error_sampled,
+        "error_sampled_interval": as_list(bounds.sampled),
+    }
 
 
 def decode_samples(
@@ -176,19 +215,19 @@ def smoothed_counts(trials: TrialSet) -> list[np.ndarray]:
 
 
 def format_conditional(summary: Mapping[str, Any]) -> str:
-    """What `Conditional.summary` says, in words for a terminal, on one line."""
+    """What `Conditional.summary` says, in words for a terminal, on one line; intervals in brackets."""
     said = [
-        f"{name} R² {x['real']['r2']:.3f} real, {x['sampled']['r2']:.3f} sampled{_of_real(x['ratio'])}"
+        f"{name} R² {_score(x['real'], 'r2')} real, {_score(x['sampled'], 'r2')} sampled{_of_real(x['ratio'])}"
         for name, x in summary["covariates"].items()
     ]
     c = summary["classes"]
     if c is not None:
         said.append(
-            f"class of {len(c['names'])} {c['accuracy_real']:.3f} real, {c['accuracy_sampled']:.3f} sampled"
+            f"class of {len(c['names'])} {_score(c, 'accuracy_real')} real, {_score(c, 'accuracy_sampled')} sampled"
             f"{_of_real(c['ratio'])}, {c['chance']:.3f} by chance"
         )
     said += [
-        f"{name} {x['error_real']:.1f}° off real, {x['error_sampled']:.1f}° sampled"
+        f"{name} {_score(x, 'error_real', '.1f', '°')} off real, {_score(x, 'error_sampled', '.1f', '°')} sampled"
         for name, x in summary["angles"].items()
     ]
     return "Conditions decoded: " + "; ".join(said)
@@ -204,6 +243,16 @@ def conditional_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
         if classes is not None:
             numbers[f"conditional/accuracy_{side}"] = classes[f"accuracy_{side}"]
     return numbers
+
+
+def _score(scores: Mapping[str, Any], name: str, digits: str = ".3f", unit: str = "") -> str:
+    """`0.887 (0.881–0.893)`; a bound below 0 keeps its sign apart from the dash."""
+    bounds = scores[f"{name}_interval"]
+    if bounds is None:
+        return f"{scores[name]:{digits}}{unit}"
+    dash = "–" if bounds[0] >= 0 else " to "
+    low, high = (f"{x:{digits}}" for x in bounds)
+    return f"{scores[name]:{digits}}{unit} ({low}{dash}{high})"
 
 
 def _of_real(ratio: float | None) -> str:

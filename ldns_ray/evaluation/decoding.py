@@ -3,7 +3,8 @@
 Per-bin covariates by ridge regression from firing rates, as the paper decodes hand velocity (Kapoor,
 Schulz et al. 2024, section 4); classes by a linear discriminant, and angles by ridge regression, from
 each unit's mean count in a trial. Every decoder is fitted on real training trials and scored on real
-held-out trials and on sampled ones: what counts is the second score beside the first.
+held-out trials and on sampled ones: what counts is the second score beside the first. How sure both are:
+`ldns_ray.evaluation.decoding_intervals`.
 
 Legend: S trials, T bins, F inputs of a decoder, N units, K channels, C classes.
 """
@@ -67,6 +68,9 @@ class TraceDecoding:
     """What the sampled trials were asked for, (T_i, K) each."""
     decoded: Traces
     """What is decoded from them."""
+    asked_real: Traces
+    """What was measured in the real trials."""
+    decoded_real: Traces
 
     @property
     def ratio(self) -> float | None:
@@ -191,12 +195,14 @@ def decode_traces(
     _check_lengths(real)
     _check_lengths(sampled)
     decoder = fit_ridge(train, alpha=alpha, lags=lags)
-    decoded = decoder.decode(sampled.inputs)
+    decoded, decoded_real = decoder.decode(sampled.inputs), decoder.decode(real.inputs)
     return TraceDecoding(
-        r_squared(real.asked, decoder.decode(real.inputs)),
+        r_squared(real.asked, decoded_real),
         r_squared(sampled.asked, decoded),
         sampled.asked,
         decoded,
+        real.asked,
+        decoded_real,
     )
 
 
@@ -275,9 +281,14 @@ def degrees(direction_S2: NDArray[Any]) -> Floats:
     return angle_S
 
 
+def angle_errors(asked_S: NDArray[Any], decoded_S: NDArray[Any]) -> Floats:
+    """(S,) absolute differences the short way round, in degrees."""
+    return np.abs((decoded_S - asked_S + 180) % 360 - 180)
+
+
 def median_angle_error(asked_S: NDArray[Any], decoded_S: NDArray[Any]) -> float:
-    """Median over trials of the absolute difference the short way round, in degrees."""
-    return float(np.median(np.abs((decoded_S - asked_S + 180) % 360 - 180)))
+    """Median over trials of `angle_errors`."""
+    return float(np.median(angle_errors(asked_S, decoded_S)))
 
 
 def decode_angles(

@@ -7,15 +7,15 @@ from typing import Any
 from ldns_ray.config import Experiment
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.card import Card
-from ldns_ray.evaluation import plots, plots_conditional
+from ldns_ray.evaluation.autoencoder_likelihood import autoencoder_likelihood
 from ldns_ray.evaluation.comparison import (
     Labels,
-    autoencoder_likelihood,
     compare_candidates,
     sample_baseline,
     split_labels,
 )
 from ldns_ray.evaluation.conditional import Conditional, decode_samples, decoded_rates, with_rates
+from ldns_ray.evaluation.plots import conditional, latents, spikes, training
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.conditioning import LENGTH
 
@@ -57,10 +57,10 @@ def evaluate(
     decoded = _decoded(experiment, trials, labels)
     units = {name: str(c["unit"]) for name, c in card.covariates.items()}
     figures = {
-        **plots.spike_statistics(reference.spikes_list(), sampled.spikes_list(), width),
-        "training_curves": plots.training_curves(history),
-        "latents": plots.latents(trials.encoded.latents_list(), sampled.latents_list()),
-        **plots_conditional.conditional(decoded, width, units),
+        **spikes.spike_statistics(reference.spikes_list(), sampled.spikes_list(), width),
+        "training_curves": training.training_curves(history),
+        "latents": latents.latents(trials.encoded.latents_list(), sampled.latents_list(), width),
+        **conditional.conditional(decoded, width, units),
     }
     summary = {
         "score": rows[0].score,

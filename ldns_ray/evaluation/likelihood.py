@@ -2,14 +2,17 @@
 
 An autoencoder that copies its input wins any likelihood on entries it was fed. So random entries
 are zeroed before encoding, and the rest scaled up, as in training (coordinated dropout, Keshtkaran
-& Pandarinath 2019); only the zeroed entries are scored. Baselines are scored on the same entries.
+& Pandarinath 2019); only the zeroed entries are scored. Baselines are scored on the same entries,
+so there is no size to match: what differs is the rates alone.
 
-Legend: S trials, B trials of a batch, T bins, N units, X bins of all trials laid end to end.
+Legend: S trials, B trials of a batch, T bins, N units, X bins of all trials laid end to end,
+M masks, R resamples of the trials.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,11 +20,37 @@ from numpy.typing import NDArray
 from torch.nn.functional import poisson_nll_loss
 
 from ldns_ray.evaluation.baselines import Labels, psth
-from ldns_ray.evaluation.statistics import Ints, Spikes, flatten_counts
+from ldns_ray.evaluation.statistics import Floats, Ints, Spikes, flatten_counts
 
 RatesFn = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
 """(spikes_BTN, mask_BT or None) -> rates_BTN in expected counts per bin. The mask is True inside
 trials and None when the trials of a batch are equally long."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """How well rates foretell held-out counts: sums over the entries of each mask and trial."""
+
+    nll_MS: Floats
+    """Poisson negative log-likelihood, in nats."""
+    entries_MS: Ints
+    """Entries (bins by units) that were held out."""
+    spikes_MS: Ints
+    """Spikes in them."""
+
+    @property
+    def n_trials(self) -> int:
+        return self.nll_MS.shape[1]
+
+    @property
+    def per_entry(self) -> float:
+        """Negative log-likelihood in nats per entry, mean over masks."""
+        return float((self.nll_MS.sum(1) / self.entries_MS.sum(1)).mean())
+
+    @property
+    def mean_count(self) -> float:
+        """Mean of the counts that are scored, mean over masks."""
+        return float((self.spikes_MS.sum(1) / self.entries_MS.sum(1)).mean())
 
 
 def heldout_masks(
@@ -53,8 +82,8 @@ def masked_nll(
     seed: int,
     n_masks: int = 5,
     batch_size: int = 64,
-) -> float:
-    """Poisson negative log-likelihood of held-out entries, in nats per entry, mean over masks.
+) -> HeldOut:
+    """Poisson negative log-likelihood of held-out entries.
 
     `rates_fn` gets float32 counts with held-out entries zeroed and the others scaled by
     1 / (1 - dropout), zero after the end of shorter trials. The log-factorial of the counts is
@@ -65,18 +94,19 @@ def masked_nll(
     """
     counts_XN, n_bins_S = flatten_counts(spikes)
     batches = _batches(n_bins_S, batch_size)
-    losses = []
+    masks, nll_MS = [], []
     for held_XN in heldout_masks(
         n_bins_S, counts_XN.shape[1], dropout=dropout, seed=seed, n_masks=n_masks
     ):
-        total = 0.0
+        parts = []
         for bins_x, lengths_b in batches:
             counts = torch.from_numpy(counts_XN[bins_x].astype(np.float32))
             held = torch.from_numpy(held_XN[bins_x])
             seen = counts.masked_fill(held, 0.0) / (1 - dropout)
-            total += _nll_sum(_call(rates_fn, seen, lengths_b), counts, held)
-        losses.append(total / held_XN.sum())
-    return float(np.mean(losses))
+            parts.append(_nll_sums(_call(rates_fn, seen, lengths_b), counts, held, lengths_b))
+        nll_MS.append(np.concatenate(parts))
+        masks.append(held_XN)
+    return _held_out(nll_MS, counts_XN, n_bins_S, masks)
 
 
 def masked_nll_of_rates(
@@ -86,27 +116,22 @@ def masked_nll_of_rates(
     dropout: float,
     seed: int,
     n_masks: int = 5,
-) -> float:
+) -> HeldOut:
     """`masked_nll` of given rates, (T_i, N) each or (S, T, N): the same entries, no encoder."""
     counts_XN, n_bins_S = flatten_counts(spikes)
     flat = torch.from_numpy(np.concatenate([np.asarray(r, np.float32) for r in rates]))
     counts = torch.from_numpy(counts_XN.astype(np.float32))
     _check_rates(flat, counts)
-    return float(
-        np.mean(
-            [
-                _nll_sum(flat, counts, torch.from_numpy(held_XN)) / held_XN.sum()
-                for held_XN in heldout_masks(
-                    n_bins_S, counts.shape[1], dropout=dropout, seed=seed, n_masks=n_masks
-                )
-            ]
-        )
+    masks = list(
+        heldout_masks(n_bins_S, counts.shape[1], dropout=dropout, seed=seed, n_masks=n_masks)
     )
+    nll_MS = [_nll_sums(flat, counts, torch.from_numpy(held), n_bins_S) for held in masks]
+    return _held_out(nll_MS, counts_XN, n_bins_S, masks)
 
 
 def mean_rate_nll(
     train: Spikes, spikes: Spikes, *, dropout: float, seed: int, n_masks: int = 5
-) -> float:
+) -> HeldOut:
     """`masked_nll` of each unit's mean count in the training trials (floored at 1e-6)."""
     train_XN, _ = flatten_counts(train)
     mean_N = np.maximum(train_XN.mean(0), 1e-6)
@@ -126,7 +151,7 @@ def psth_nll(
     seed: int,
     n_masks: int = 5,
     sd_s: float = 0.025,
-) -> float:
+) -> HeldOut:
     """`masked_nll` of the smoothed training PSTH of each trial's condition (`baselines.psth`)."""
     average = psth(train, train_labels, bin_width_s=bin_width_s, sd_s=sd_s)
     _, n_bins_S = flatten_counts(spikes)
@@ -134,20 +159,35 @@ def psth_nll(
     return masked_nll_of_rates(rates, spikes, dropout=dropout, seed=seed, n_masks=n_masks)
 
 
-def heldout_mean_count(spikes: Spikes, *, dropout: float, seed: int, n_masks: int = 5) -> float:
-    """Mean count of the held-out entries, mean over masks: the spikes that are scored."""
-    counts_XN, n_bins_S = flatten_counts(spikes)
-    masks = heldout_masks(n_bins_S, counts_XN.shape[1], dropout=dropout, seed=seed, n_masks=n_masks)
-    return float(np.mean([counts_XN[held_XN].mean() for held_XN in masks]))
+def bits_per_spike(model: HeldOut, mean_rate: HeldOut) -> float:
+    """Gain over the mean rate in bits per spike (Pei et al. 2021, eq. 2), on the same entries.
 
-
-def bits_per_spike(nll_model: float, nll_mean_rate: float, mean_count: float) -> float:
-    """Gain over the mean rate in bits per spike (Pei et al. 2021, eq. 2), from nats per entry."""
-    if not mean_count > 0:
+    Raises:
+        ValueError: other entries, or no spike among them.
+    """
+    _check_same_entries(model, mean_rate)
+    if not model.mean_count > 0:
         raise ValueError(
-            f"mean_count must be positive, got {mean_count}. Score trials that hold spikes."
+            f"Bits per spike need spikes among the held-out entries, got none in {model.n_trials} "
+            "trials. Score trials that hold spikes."
         )
-    return (nll_mean_rate - nll_model) / (mean_count * float(np.log(2)))
+    return (mean_rate.per_entry - model.per_entry) / (model.mean_count * float(np.log(2)))
+
+
+def bits_per_spike_resampled(model: HeldOut, mean_rate: HeldOut, weights_RS: Ints) -> Floats:
+    """(R,) `bits_per_spike` of resampled trials (`bootstrap.trial_weights`).
+
+    A trial without spikes still counts with the likelihood of its zeros. NaN for a resample without
+    a spike, or without a held-out entry in one of the masks.
+    """
+    _check_same_entries(model, mean_rate)
+
+    def per_entry(sums_MS: Floats | Ints) -> Floats:
+        sums_RM = (weights_RS @ sums_MS.T).astype(np.float64)
+        return _quotient(sums_RM, weights_RS @ model.entries_MS.T).mean(1)
+
+    gain_R = per_entry(mean_rate.nll_MS - model.nll_MS)
+    return _quotient(gain_R, per_entry(model.spikes_MS)) / np.log(2)
 
 
 def _batches(n_bins_S: Ints, batch_size: int) -> list[tuple[slice, list[int]]]:
@@ -193,8 +233,40 @@ def _check_rates(rates_xN: torch.Tensor, counts_xN: torch.Tensor) -> None:
         )
 
 
-def _nll_sum(rates_xN: torch.Tensor, counts_xN: torch.Tensor, held_xN: torch.Tensor) -> float:
-    losses = poisson_nll_loss(
+def _check_same_entries(a: HeldOut, b: HeldOut) -> None:
+    if not np.array_equal(a.entries_MS, b.entries_MS):
+        raise ValueError(
+            "Likelihoods are compared on the same held-out entries, got "
+            f"{a.entries_MS.sum()} and {b.entries_MS.sum()} entries of {a.n_trials} and "
+            f"{b.n_trials} trials. Give the same trials, dropout, seed and n_masks."
+        )
+
+
+def _quotient(a: Floats, b: Floats | Ints) -> Floats:
+    """a / b, NaN where b is not positive."""
+    return np.divide(a, b, out=np.full_like(a, np.nan), where=b > 0)
+
+
+def _held_out(
+    nll_MS: list[Floats], counts_XN: NDArray[np.unsignedinteger], n_bins_S: Ints,
+    masks: list[NDArray[np.bool_]],
+) -> HeldOut:  # fmt: skip
+    starts_S = np.cumsum(n_bins_S) - n_bins_S
+    entries_MS = [np.add.reduceat(held_XN.sum(1), starts_S) for held_XN in masks]
+    spikes_MS = [
+        np.add.reduceat(np.where(held_XN, counts_XN, 0).sum(1), starts_S) for held_XN in masks
+    ]
+    return HeldOut(np.stack(nll_MS), np.stack(entries_MS), np.stack(spikes_MS).astype(np.int64))
+
+
+def _nll_sums(
+    rates_xN: torch.Tensor, counts_xN: torch.Tensor, held_xN: torch.Tensor, n_bins: Sequence[int] | Ints
+) -> Floats:  # fmt: skip
+    """Sum of the losses of the held-out entries of each trial; trials of `n_bins`, laid end to end."""
+    losses_e = poisson_nll_loss(
         rates_xN[held_xN], counts_xN[held_xN], log_input=False, full=True, reduction="none"
     )
-    return float(losses.sum(dtype=torch.float64))
+    trial_x = np.repeat(np.arange(len(n_bins)), n_bins)
+    trial_e = np.repeat(trial_x, held_xN.sum(1).numpy())
+    sums_S = np.bincount(trial_e, losses_e.double().numpy(), minlength=len(n_bins))
+    return sums_S.astype(np.float64, copy=False)

@@ -44,6 +44,8 @@ def test_what_is_linear_in_the_rates_is_decoded():
     assert decoding.ratio == pytest.approx(1.0, abs=1e-8)
     for asked, decoded in zip(decoding.asked, decoding.decoded, strict=True):
         np.testing.assert_allclose(decoded, asked, atol=1e-4)
+    assert r_squared(decoding.asked_real, decoding.decoded_real) == decoding.real
+    assert len(decoding.asked_real) == 10
 
 
 def test_samples_of_another_covariate_are_found_out():
@@ -111,7 +113,7 @@ def test_r_squared_where_nothing_varies():
 
 
 def test_no_ratio_where_real_trials_cannot_be_decoded():
-    assert TraceDecoding(RSquared(-0.1, ()), RSquared(0.5, ()), [], []).ratio is None
+    assert TraceDecoding(RSquared(-0.1, ()), RSquared(0.5, ()), [], [], [], []).ratio is None
 
 
 @pytest.mark.parametrize(("settings", "message"), [({"alpha": 0.0}, "alpha must be positive"),

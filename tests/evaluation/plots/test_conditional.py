@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from ldns_ray.evaluation import plots_conditional
 from ldns_ray.evaluation.conditional import Conditional
 from ldns_ray.evaluation.decoding import AngleDecoding, ClassDecoding, RSquared, TraceDecoding
+from ldns_ray.evaluation.plots import conditional
 
 BIN = 0.05
 
@@ -15,12 +15,12 @@ def decoding(n_trials=3, n_channels=2):
     asked = [rng.normal(size=(n, n_channels)) for n in range(8, 8 + n_trials)]
     decoded = [x + 0.1 for x in asked]
     r2 = tuple(0.5 + 0.1 * k for k in range(n_channels))
-    return TraceDecoding(RSquared(0.9, r2), RSquared(-0.2, r2), asked, decoded)
+    return TraceDecoding(RSquared(0.9, r2), RSquared(-0.2, r2), asked, decoded, asked, decoded)
 
 
 def test_traces_are_those_asked_for_and_decoded():
     d = decoding()
-    figure = plots_conditional.traces(d, "velocity", BIN, "cm/s", n_trials=2)
+    figure = conditional.traces(d, "velocity", BIN, "cm/s", n_trials=2)
     *panels, bars = figure.axes
     assert len(panels) == 4
     for ax, (channel, trial) in zip(panels, [(0, 0), (0, 1), (1, 0), (1, 1)], strict=True):
@@ -36,14 +36,14 @@ def test_traces_are_those_asked_for_and_decoded():
 
 
 def test_few_trials_and_many_channels_fit():
-    figure = plots_conditional.traces(decoding(n_trials=1, n_channels=5), "pose", BIN)
-    assert len(figure.axes) == plots_conditional.MAX_CHANNELS + 1
+    figure = conditional.traces(decoding(n_trials=1, n_channels=5), "pose", BIN)
+    assert len(figure.axes) == conditional.MAX_CHANNELS + 1
 
 
 def test_confusions_are_shares_of_rows():
     real = np.array([[3, 1], [0, 4]])
     sampled = np.array([[2, 2], [0, 0]])
-    left, right, _ = plots_conditional.confusions(ClassDecoding(real, sampled), ["up", "down"]).axes
+    left, right, _ = conditional.confusions(ClassDecoding(real, sampled), ["up", "down"]).axes
     np.testing.assert_allclose(left.images[0].get_array(), [[0.75, 0.25], [0, 1]])
     np.testing.assert_allclose(right.images[0].get_array(), [[0.5, 0.5], [0, 0]])
     assert left.get_title() == "Real held-out: 87.5% of 8 trials"
@@ -53,7 +53,7 @@ def test_confusions_are_shares_of_rows():
 
 def test_angles_are_drawn_the_short_way_round():
     asked, decoded = np.array([0.0, 350.0]), np.array([355.0, 5.0])
-    left, _ = plots_conditional.angles(AngleDecoding(asked, decoded, asked, asked), "angle").axes
+    left, _ = conditional.angles(AngleDecoding(asked, decoded, asked, asked), "angle").axes
     np.testing.assert_allclose(left.collections[0].get_offsets(), [[0, -5], [350, 365]])
     assert "median error 10.0°" in left.get_title()
 
@@ -64,6 +64,7 @@ def test_a_picture_for_everything(n_classes):
     angle = AngleDecoding(*[np.array([0.0, 90.0])] * 4)
     names = [str(i) for i in range(n_classes)]
     decoded = Conditional({"v": decoding()}, ClassDecoding(table, table), names, {"a": angle})
-    figures = plots_conditional.conditional(decoded, BIN, {"v": "m/s"})
-    assert list(figures) == ["decoded_v", "decoded_classes", "decoded_a"]
-    assert plots_conditional.conditional(Conditional({}, None, [], {}), BIN, {}) == {}
+    figures = conditional.conditional(decoded, BIN, {"v": "m/s"})
+    assert list(figures) == ["decoded_v", "reached_v", "decoded_classes", "decoded_a"]
+    assert "reached_v" not in conditional.conditional(decoded, BIN, {"v": "m"})
+    assert conditional.conditional(Conditional({}, None, [], {}), BIN, {}) == {}

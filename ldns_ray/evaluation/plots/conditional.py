@@ -1,6 +1,6 @@
 """Figures of what samples were asked for and what is decoded from them.
 
-In the style of `plots`: real trials black, samples orange.
+Real trials are black, samples orange.
 
 Legend: S trials, T bins, K channels, C classes.
 """
@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 
 from ldns_ray.evaluation.conditional import Conditional
 from ldns_ray.evaluation.decoding import AngleDecoding, ClassDecoding, Ints, TraceDecoding
-from ldns_ray.evaluation.plots import DPI, REAL, SAMPLED, finished, new_figure, styled
+from ldns_ray.evaluation.plots.reaches import is_planar_velocity, reaches
+from ldns_ray.evaluation.plots.style import DPI, REAL, SAMPLED, finished, new_figure, styled
 
 MAX_CHANNELS = 3
 """Channels of a covariate that are drawn."""
@@ -30,6 +31,11 @@ def conditional(
         f"decoded_{name}": traces(x, name, bin_width_s, units.get(name, ""))
         for name, x in decoded.covariates.items()
     }
+    figures |= {
+        f"reached_{name}": reaches(x, name, bin_width_s, units.get(name, ""))
+        for name, x in decoded.covariates.items()
+        if is_planar_velocity(x, name, units.get(name, ""))
+    }
     if decoded.classes is not None:
         figures["decoded_classes"] = confusions(decoded.classes, decoded.class_names)
     for name, x in decoded.angles.items():
@@ -43,7 +49,9 @@ def traces(
     """A covariate as asked for and as decoded from the first sampled trials, and R² real beside sampled."""
     n_channels = min(decoding.asked[0].shape[1], MAX_CHANNELS)
     shown = min(n_trials, len(decoding.asked))
-    fig = Figure(figsize=(2.2 * shown + 3.0, 1.9 * n_channels + 1.2), dpi=DPI, layout="constrained")
+    fig = Figure(
+        figsize=(1.95 * shown + 2.8, 1.9 * n_channels + 1.2), dpi=DPI, layout="constrained"
+    )
     FigureCanvasAgg(fig)
     grid = fig.add_gridspec(n_channels, shown + 1, width_ratios=(*[1] * shown, 1.1))
     first: Axes | None = None

@@ -6,7 +6,7 @@ import pytest
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.description import describe
 from ldns_ray.data.schema import Trial
-from ldns_ray.evaluation import plots, plots_dataset
+from ldns_ray.evaluation.plots import dataset, style
 
 BIN = 0.02
 
@@ -35,7 +35,7 @@ def described(made):
 @pytest.fixture(scope="module")
 def shown():
     made = trials()
-    return made, plots_dataset.dataset(described(made), name="test", units={"speed": "m/s"})
+    return made, dataset.dataset(described(made), name="test", units={"speed": "m/s"})
 
 
 def test_the_raster_has_a_tick_for_every_spike(shown):
@@ -74,11 +74,11 @@ def test_histograms_are_of_units_and_of_bins(shown):
 
 
 def test_many_population_counts_share_bars():
-    figure, ((ax,),) = plots.new_figure(1, 1, (3, 3))
-    population_K = np.arange(1, 3 * plots_dataset.MAX_BARS)
-    plots_dataset.population_counts(ax, population_K)
+    figure, ((ax,),) = style.new_figure(1, 1, (3, 3))
+    population_K = np.arange(1, 3 * dataset.MAX_BARS)
+    dataset.population_counts(ax, population_K)
     data = ax.patches[0].get_data()
-    assert len(data.values) == plots_dataset.MAX_BARS
+    assert len(data.values) == dataset.MAX_BARS
     assert data.values[0] == pytest.approx(6 / population_K.sum())
     assert data.values[-1] == pytest.approx(population_K[-2:].sum() / population_K.sum())
     assert "3 counts a bar" in ax.get_title()
@@ -91,30 +91,28 @@ def test_trials_are_in_order_within_their_session(shown):
     points = np.concatenate([c.get_offsets() for c in ax.collections])
     np.testing.assert_allclose(points, np.stack([np.arange(30), rates], axis=1))
     assert [line.get_xdata()[0] for line in ax.lines] == [0, 15]
-    np.testing.assert_allclose(
-        ax.lines[1].get_ydata(), plots_dataset.moving_mean(rates[15:], width=3)
-    )
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), dataset.moving_mean(rates[15:], width=3))
     assert [text.get_text() for text in ax.texts] == ["day0", "day1"]
 
 
 def test_a_moving_mean_is_of_fewer_values_at_the_ends():
     values = np.array([1.0, 5.0, 3.0, 7.0])
-    np.testing.assert_allclose(plots_dataset.moving_mean(values, 3), [3, 3, 5, 5])
-    np.testing.assert_allclose(plots_dataset.moving_mean(values, 1), values)
-    np.testing.assert_allclose(plots_dataset.moving_mean(values, 9), [4, 4, 4, 4])
+    np.testing.assert_allclose(dataset.moving_mean(values, 3), [3, 3, 5, 5])
+    np.testing.assert_allclose(dataset.moving_mean(values, 1), values)
+    np.testing.assert_allclose(dataset.moving_mean(values, 9), [4, 4, 4, 4])
 
 
 @pytest.mark.parametrize(("n", "n_units", "n_sessions", "n_channels"), [(1, 1, 1, 1), (40, 300, 20, 9)])  # fmt: skip
 def test_small_and_large_datasets_can_be_drawn(n, n_units, n_sessions, n_channels):
     made = trials(n, n_units, n_sessions, n_channels)
-    figure = plots_dataset.dataset(described(made))
-    assert len(figure.axes[1].lines) == min(n_channels, plots_dataset.MAX_CHANNELS)
-    assert plots.png(figure).startswith(b"\x89PNG")
+    figure = dataset.dataset(described(made))
+    assert len(figure.axes[1].lines) == min(n_channels, dataset.MAX_CHANNELS)
+    assert style.png(figure).startswith(b"\x89PNG")
 
 
 def test_silence_can_be_drawn():
     silent = [Trial(np.zeros((3, 2), np.uint8), "t", "a", "test")]
-    figure = plots_dataset.dataset(described(silent))
+    figure = dataset.dataset(described(silent))
     assert len(figure.axes) == 4
     assert "2 silent" in figure.axes[1].get_title()
-    assert plots.png(figure).startswith(b"\x89PNG")
+    assert style.png(figure).startswith(b"\x89PNG")

@@ -1,4 +1,4 @@
-"""A figure of what a dataset holds, in the style of `plots`.
+"""A figure of what a dataset holds.
 
 Legend: S trials, T bins, N units, d channels of a covariate.
 """
@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ldns_ray.data.description import Description
 from ldns_ray.data.schema import Trial
-from ldns_ray.evaluation.plots import CYCLE, DPI, OTHER, REAL, finished, styled
+from ldns_ray.evaluation.plots.style import CYCLE, DPI, OTHER, REAL, cut, finished, styled
 
 MAX_COVARIATES, MAX_CHANNELS = 2, 3
 """Covariates below the raster, and channels of each."""
@@ -83,7 +83,7 @@ def traces(ax: Axes, values_Td: np.ndarray, bin_width_s: float, name: str, unit:
     for channel, colour in zip(range(min(n_channels, MAX_CHANNELS)), CYCLE, strict=False):
         ax.plot(time, values_Td[:, channel], color=colour, linewidth=1.4, label=f"{channel + 1}")
     # Beside the legend above the axes, where no line can be, and where long names have room.
-    ax.annotate(_cut(f"{name} ({unit})" if unit else name, 70), (0, 1), (0, 4), "axes fraction",
+    ax.annotate(cut(f"{name} ({unit})" if unit else name, 70), (0, 1), (0, 4), "axes fraction",
                 textcoords="offset points", fontsize=9)  # fmt: skip
     ax.yaxis.set_major_locator(MaxNLocator(3))
     if n_channels > 1:
@@ -137,7 +137,7 @@ def rates_over_trials(ax: Axes, description: Description) -> None:
         ax.scatter(trial_S, rate_S, s=size, color=colour, alpha=0.35, linewidths=0, rasterized=True)
         ax.plot(trial_S, moving_mean(rate_S, width), color=REAL, linewidth=1.4)
         if 1 < len(d.sessions) <= MAX_NAMED:
-            ax.text(trial_S.mean(), 1.0, _cut(name, 200 // len(d.sessions)), ha="center", va="bottom",
+            ax.text(trial_S.mean(), 1.0, cut(name, 200 // len(d.sessions)), ha="center", va="bottom",
                     fontsize=8, transform=ax.get_xaxis_transform())  # fmt: skip
         start += len(rate_S)
     ax.set(xlim=(-0.5, start - 0.5), ylim=(0, None), ylabel="Hz per unit")
@@ -155,7 +155,3 @@ def moving_mean(values_S: np.ndarray, width: int) -> np.ndarray:
     low = np.maximum(at - width // 2, 0)
     high = np.minimum(at - width // 2 + width, len(values_S))
     return (sums[high] - sums[low]) / (high - low)
-
-
-def _cut(name: str, width: int) -> str:
-    return name if len(name) <= width else name[: max(width - 1, 1)] + "…"

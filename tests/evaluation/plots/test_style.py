@@ -1,0 +1,38 @@
+"""Figures are written where they should be, and touch nothing that is global."""
+
+import pkgutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from ldns_ray.evaluation import plots
+from ldns_ray.evaluation.plots import spikes, style
+
+BIN = 0.01
+
+
+@pytest.fixture(scope="module")
+def pair():
+    rng = np.random.default_rng(0)
+    rates = np.linspace(0.2, 0.6, 6)
+    return rng.poisson(rates, (30, 40, 6)), rng.poisson(rates, (25, 40, 6))
+
+
+def test_figures_are_written_at_their_size(pair, tmp_path):
+    figures = {"isi": spikes.isi(*pair, BIN), "rasters": spikes.rasters(*pair, BIN)}
+    paths = style.save_figures(figures, tmp_path / "new" / "folder")
+    assert [path.name for path in paths] == ["isi.png", "rasters.png"]
+    for path, figure in zip(paths, figures.values(), strict=True):
+        width, height = figure.get_size_inches() * style.DPI
+        assert imread(path).shape[:2] == (round(height), round(width))
+
+
+def test_no_global_state():
+    """In a fresh interpreter that imports every file of the package: pyplot, which holds global state, is not loaded."""
+    modules = [f"{plots.__name__}.{m.name}" for m in pkgutil.iter_modules(plots.__path__)]
+    assert f"{plots.__name__}.spikes" in modules
+    program = f"import sys, {', '.join(modules)}; sys.exit('matplotlib.pyplot' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
