@@ -17,8 +17,8 @@ from ldns_ray.evaluation.plots.style import DPI, MARKS, Mark, cut, finished, sty
 from ldns_ray.evaluation.rows import Interval, Row
 
 BAND = (1 / 1.5, 1.5)
-"""Where real trials lie when they are compared like samples: five ratios of six of the four scored metrics, measured
-with twelve random halves of 728 trials of a premotor recording."""
+"""Where real trials lie when they are compared like samples: four ratios of five, measured on the scored metrics with
+twelve random halves of 728 trials of a premotor recording."""
 LANE, SCORE_LANE, GAP = 0.1, 0.165, 0.14
 """Inches of a candidate in a metric's line and in the score's, which has numbers, and between lines."""
 WIDEST = 1e3
@@ -56,6 +56,8 @@ def overview(rows: Sequence[Row]) -> Figure:
     """
     if not rows:
         raise ValueError("rows is empty. Pass one row per candidate.")
+    rank = 1 + sum(row.score < rows[0].score for row in rows)
+    of = f", rank {rank} of {len(rows)}" if len(rows) > 1 else ""
     rows = rows[: len(MARKS)]
     scored, further = _lines(rows)
     lines = [*scored, *further]
@@ -80,10 +82,7 @@ def overview(rows: Sequence[Row]) -> Figure:
         section = line in (lines[1], *further[:1])
         ax.axhline(line.top - GAP / 2, color="0.4" if section else "0.9", linewidth=0.8, zorder=0)
     _labels(ax, lines)
-    leader = rows[0]
-    rank = 1 + sum(row.score < leader.score for row in rows)
-    of = f", rank {rank} of {len(rows)}" if len(rows) > 1 else ""
-    ax.set_title(f"Realism of {cut(leader.name, 40)}: {leader.score:.2f}{of} (1 is as close as the data is to itself)")  # fmt: skip
+    ax.set_title(f"Realism of {cut(rows[0].name, 40)}: {rows[0].score:.2f}{of} (1 is as close as the data is to itself)")  # fmt: skip
     handles = [
         Line2D([], [], color=mark.colour, marker=mark.marker, linestyle="-", linewidth=1.2, markersize=6, label=cut(row.name, 40))
         for row, mark in zip(rows, MARKS, strict=False)

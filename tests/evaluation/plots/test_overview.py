@@ -98,6 +98,7 @@ def test_metrics_that_a_candidate_lacks_leave_its_place_empty():
 @pytest.mark.parametrize("n", [1, 8, 9])
 def test_one_to_eight_candidates_fit(n):
     figure = overview([row(f"{i} " + 60 * "x", 1.0 + i, dict.fromkeys(ALL, 2.0)) for i in range(n)])
+    assert ("rank 1 of 9" in figure.axes[0].get_title()) == (n == 9)
     assert len({d[2:] for d in dots(figure.axes[0])}) == min(n, len(MARKS))
     assert png(figure).startswith(b"\x89PNG")
 
