@@ -120,7 +120,7 @@ def correlations(spikes: Spikes) -> Floats:
     return summarise(spikes).pool()[0].correlation()
 
 
-def count_densities(real: Spikes, sampled: Spikes) -> tuple[Floats, Floats]:
+def count_densities(real: Spikes | Pooled, sampled: Spikes | Pooled) -> tuple[Floats, Floats]:
     """The two densities that `kl_psc` compares, real and sampled, at counts 0, 1, 2, …"""
     return _count_densities(*_pair(real, sampled))
 
