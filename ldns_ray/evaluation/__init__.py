@@ -5,5 +5,6 @@
 - `statistics`: the per-trial sums that make any subset of trials cheap to evaluate.
 - `likelihood`: Poisson likelihood on entries the encoder did not see.
 - `baselines`: smoothed PSTHs, and Poisson samples from them.
+- `factor_var`: a linear-Gaussian model of single trials, and Poisson samples from it.
 - `plots`: figures for all of the above.
 """
