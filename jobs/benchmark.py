@@ -29,9 +29,9 @@ from ldns_ray.benchmark.training import (
     steps,
 )
 from ldns_ray.cli import add_tracking, job_parser, run
-from ldns_ray.evaluation.comparison import format_table
 from ldns_ray.memory import keep_freed_memory
 from ldns_ray.revision import commit
+from ldns_ray.text_table import format_table
 
 PARTS = ("steps", "kernels", "bins", "units", "sampling", "history", "reading")
 

@@ -113,8 +113,11 @@ def _of_others(first: Row, others: Sequence[Row]) -> str:
     best = min(others, key=lambda row: row.score)
     which = "The other candidate" if len(others) == 1 else f"Best of the {len(others)} others"
     said = f"{which}: {best.name}, {ratio_text(best.score)}"
-    a, b = first.score_interval, best.score_interval
-    if a and b:
-        overlap = "overlap" if a[0] <= b[1] and b[0] <= a[1] else "do not overlap"
-        said += f" ({interval_text(b)}; the intervals {overlap})"
-    return said + "."
+    if best.relative_score is None:
+        return said + "."
+    said += f", {ratio_text(best.relative_score)} times that of {first.name}"
+    known = best.relative_interval
+    if known is None:
+        return said + "."
+    told = "which may be chance" if known[0] <= 1 <= known[1] else "which is more than chance"
+    return f"{said} (95 % interval {interval_text(known)}, {told})."
