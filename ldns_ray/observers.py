@@ -176,8 +176,8 @@ def data_note(pipeline: Pipeline) -> str:
 def outcome_note(summary: dict[str, Any]) -> str:
     """An evaluation's score, in words."""
     row, *others = rows_of(summary)
-    baselines = {other.name: other.score for other in others if other.name in BASELINES}
-    return notes.outcome(row.score, row.score_interval, baselines, summary["split"])
+    beside = {other.name: other.score for other in others if other.kind != "sampled"}
+    return notes.outcome(row.score, row.score_interval, beside, summary["split"])
 
 
 def introduce(tracking: Tracking) -> str:
@@ -239,7 +239,7 @@ def evaluation_metrics(summary: dict[str, Any]) -> dict[str, float]:
     numbers: dict[str, float] = {"score": row.score, "n_silent": row.n_silent}
     if row.score_interval is not None:
         numbers |= {"score_low": row.score_interval[0], "score_high": row.score_interval[1]}
-    baselines = [other.score for other in others if other.name in BASELINES]
+    baselines = [other.score for other in others if other.kind == "baseline"]
     if baselines:
         numbers["baseline_score"] = min(baselines)
     numbers |= {name: x.distance for name, x in row.metrics.items()}

@@ -30,10 +30,10 @@ def test_several_models_stand_in_one_table_and_one_report(job, compare, trained,
     others = tmp_path / "others"
     job("sample", trained.model_uri, "--n-steps", "3", "--n", "9", "--out", others)
     out, folder = compare(trained.samples_uri, others, "--splits", "4", "--resamples", "5")
-    header, _, *rows = out.splitlines()[1:7]
+    header, _, *rows = out.splitlines()[1:8]
     assert header.split()[0] == "score"
     names = ["dataset", "others", "PSTH + Poisson", "FA + VAR + Poisson"]
-    assert [row.split("  ")[0] for row in rows] == names
+    assert [row.split("  ")[0] for row in rows] == [*names, "Training trials"]
     assert f"Report: {folder / 'report.html'}" in out
     assert out.splitlines()[-1].startswith(f"Results: {folder} and run ")
     page = (folder / "report.html").read_text()

@@ -105,7 +105,13 @@ def test_the_score_is_that_of_the_reference_split(trained):
     summary = trained.record("evaluation")["summary"]
     assert summary["split"] == "test"
     ldns, *baselines = rows = [Row.from_dict(row) for row in summary["rows"]]
-    assert [row.name for row in rows] == ["LDNS", "PSTH + Poisson", "FA + VAR + Poisson"]
+    assert [row.name for row in rows] == [
+        "LDNS",
+        "PSTH + Poisson",
+        "FA + VAR + Poisson",
+        "Training trials",
+    ]
+    assert [row.kind for row in rows] == ["sampled", "baseline", "baseline", "real"]
     for row in rows:
         numbers = [row.score, *(x for m in row.metrics.values() for x in (m.distance, m.floor))]
         assert all(math.isfinite(x) and x > 0 for x in numbers)

@@ -23,8 +23,9 @@ FEW_TRIALS = 20
 """With fewer reference trials, halves and intervals say little."""
 PSTH, FACTORS = BASELINES = ("PSTH + Poisson", "FA + VAR + Poisson")
 """Names of the baselines' rows."""
-REAL = "real"
-"""Name of the reference trials in the table of units."""
+REAL, TRAINING = "real", "Training trials"
+"""Names of the reference trials in the table of units, and of the row of the training trials: what a perfect model
+would score, or one that only repeats them."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Assessment:
     """What was found of each candidate, and of the baselines beside them."""
 
     rows: list[Row]
-    """The candidates in their order, then the baselines."""
+    """The candidates in their order, then the baselines, then the training trials."""
     baselines: dict[str, list[np.ndarray]]
     """The spikes of each baseline, (T_i, N)."""
     novelty: dict[str, Novelty]
@@ -68,9 +69,12 @@ def assess(
         baselines, left_out = sample_baselines(train, labels, n, seed=settings.seed)
         warnings += left_out
     sets = {name: Candidate(x, _latents(candidates[name])) for name, x in spikes.items()}
+    sets |= {name: Candidate(x, kind="baseline") for name, x in baselines.items()}
+    if train is not None:
+        sets[TRAINING] = Candidate(train.spikes_list(), _latents(train), kind="real")
     real = reference.spikes_list()
     rows = compare_candidates(
-        Candidate(real, _latents(reference)), sets | {k: Candidate(v) for k, v in baselines.items()},
+        Candidate(real, _latents(reference)), sets,
         reference.bin_width_s, seed=settings.seed, n_splits=settings.n_splits, n_resamples=settings.n_resamples,
     )  # fmt: skip
     found, measured_in = _novelties(train, reference, candidates, settings.seed)

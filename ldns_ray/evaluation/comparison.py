@@ -11,7 +11,7 @@ import numpy as np
 from ldns_ray.evaluation.catalogue import METRICS, SCORED
 from ldns_ray.evaluation.recording import PooledRecording, yardstick
 from ldns_ray.evaluation.resampling import halvings, interval, measured, measured_resamples
-from ldns_ray.evaluation.rows import Interval, Measured, Row
+from ldns_ray.evaluation.rows import Interval, Kind, Measured, Row
 from ldns_ray.evaluation.score import check_sets, score_of
 from ldns_ray.evaluation.statistics import Floats, Spikes, summarise
 from ldns_ray.text_table import format_table
@@ -23,6 +23,7 @@ class Candidate:
 
     spikes: Spikes
     latents: Sequence[np.ndarray] | None = None
+    kind: Kind = "sampled"
 
 
 def compare_candidates(
@@ -81,6 +82,7 @@ def compare_candidates(
                 score_interval=None if scores_Q is None else interval(score, scores_Q),
                 metrics=_measured(names, distances_IM, floors_IM, resampled),
                 n_silent=int(np.sum(_silent(real.spikes_SN, fake.spikes_SN))),
+                kind=candidate.kind,
                 relative_score=relative,
                 relative_interval=relative_interval,
             )

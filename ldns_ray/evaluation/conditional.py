@@ -242,7 +242,7 @@ def conditional_rows(summary: Mapping[str, Any]) -> list[dict[str, str | None]]:
     ) -> None:
         told = None if ratio is None else f"{ratio:.2f}"
         rows.append(
-            {"decoded": what, "real trials": real, "sampled trials": sampled, "sampled over real": told, "by chance": chance}
+            {"Decoded": what, "Real trials": real, "Sampled trials": sampled, "Sampled over real": told, "By chance": chance}
         )  # fmt: skip
 
     for name, x in summary["covariates"].items():

@@ -12,7 +12,7 @@ from ldns_ray.config import Evaluation
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.card import Card
 from ldns_ray.data.shards import load_trialset, read_card
-from ldns_ray.evaluation.assessment import BASELINES, REAL, assess
+from ldns_ray.evaluation.assessment import BASELINES, REAL, TRAINING, assess
 from ldns_ray.evaluation.conditional import (
     Conditional,
     decode_samples,
@@ -55,7 +55,7 @@ class Comparison:
             raise ValueError(
                 f"Two sampled datasets are called {', '.join(twice)}. Name them: NAME={named[0][1]}"
             )
-        reserved = [name for name in names if name in (REAL, *BASELINES)]
+        reserved = [name for name in names if name in (REAL, TRAINING, *BASELINES)]
         if reserved:
             raise ValueError(f"{reserved[0]!r} is taken. Name the samples otherwise.")
         return cls(real_uri, dict(named), settings, decode)
@@ -120,8 +120,8 @@ class Comparison:
                 name: self._decoded(train, reference, uri, other)
                 for (name, uri), other in zip(self.sampled.items(), self.cards, strict=True)
             }
-        first = next(iter(sampled))
-        figures = pictures(assessment, reference, sampled[first], decoded.get(first), card)
+        first = decoded.get(next(iter(sampled)))
+        figures = pictures(assessment, reference, sampled, first, card)
         return results(assessment, figures, decoded, e, len(reference))
 
     def origin(self, command: str) -> Origin:

@@ -47,7 +47,7 @@ def evaluate(
         trials.autoencoder, train, reference, labels, dropout=experiment.autoencoder.dropout, seed=e.seed
     )  # fmt: skip
     decoded = {NAME: _decoded(experiment, trials, labels)}
-    figures = pictures(assessment, reference, trials.sampled, decoded[NAME], card)
+    figures = pictures(assessment, reference, candidates, decoded[NAME], card)
     figures["training_curves"] = training.training_curves(history)
     return results(assessment, figures, decoded, e, len(reference), likelihood=likelihood)
 

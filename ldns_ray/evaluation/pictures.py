@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 from matplotlib.figure import Figure
 
 from ldns_ray.data.batches import TrialSet
@@ -27,15 +30,21 @@ from ldns_ray.evaluation.units import unit_statistics
 def pictures(
     assessment: Assessment,
     reference: TrialSet,
-    sampled: TrialSet,
+    candidates: Mapping[str, TrialSet],
     decoded: Conditional | None,
     card: Card,
 ) -> dict[str, Figure]:
-    """Every picture that the trials allow: the overview, then real trials beside the judged candidate's.
+    """Every picture that the trials allow: the overview, then real trials beside those of the first candidate.
 
-    sampled: the trials of the first row. decoded: what was decoded of them. card: of the recording.
+    candidates: as they were assessed; those after the first, and the baselines, are thin lines and small dots.
+    decoded: what was decoded of the first. card: of the recording.
     """
-    width, others = reference.bin_width_s, assessment.baselines
+    sampled, *further = candidates.values()
+    width = reference.bin_width_s
+    others: dict[str, Sequence[np.ndarray]] = {
+        name: trials.spikes_list() for name, trials in zip(list(candidates)[1:], further, strict=True)
+    }  # fmt: skip
+    others |= assessment.baselines
     real, fake = reference.spikes_list(), sampled.spikes_list()
     rod = yardstick(real, width, [fake])
     figures = {

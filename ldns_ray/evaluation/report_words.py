@@ -51,7 +51,13 @@ def verdict(rows: Sequence[Row]) -> Html:
     """The score of the first row, in words."""
     first, others = rows[0], rows[1:]
     score = element("p", ratio_text(first.score), class_=f"hero {level(first.score)}", aria_hidden="true")  # fmt: skip
-    said = [_of_score(first), _of_worst(first), _of_silence(first), _of_others(first, others)]
+    rivals = [row for row in others if row.kind != "real"]
+    said = [_of_score(first), _of_worst(first), _of_silence(first), _of_others(first, rivals)]
+    said += [
+        f"{row.name}, which are real, score {ratio_text(row.score)}."
+        for row in others
+        if row.kind == "real"
+    ]
     words = element("p", element("strong", first.name, "."), " ", " ".join(filter(None, said)))
     return element("div", score, words, class_="verdict")
 

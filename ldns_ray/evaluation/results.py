@@ -147,16 +147,17 @@ def _tables(summary: Mapping[str, Any]) -> dict[str, Sequence[Mapping[str, Any]]
     tables: dict[str, Sequence[Mapping[str, Any]]] = {}
     nll = summary["likelihood"]
     if nll is not None:
-        tables["Autoencoder: counts that it did not see"] = [
-            {"rates": "autoencoder", "nats per count": nll["nll"], "bits per spike": spread(nll, "bits_per_spike")},
-            {"rates": "smoothed PSTH", "nats per count": nll["nll_psth"], "bits per spike": spread(nll, "bits_per_spike_psth")},
-            {"rates": "mean rates", "nats per count": nll["nll_mean_rate"], "bits per spike": "0"},
+        tables["Counts hidden from the autoencoder"] = [
+            {"Rates": "autoencoder", "Nats per count": f"{nll['nll']:.4f}", "Bits per spike": spread(nll, "bits_per_spike")},
+            {"Rates": "smoothed PSTH", "Nats per count": f"{nll['nll_psth']:.4f}", "Bits per spike": spread(nll, "bits_per_spike_psth")},
+            {"Rates": "mean rates", "Nats per count": f"{nll['nll_mean_rate']:.4f}", "Bits per spike": "0"},
         ]  # fmt: skip
     if summary["novelty"]:
-        tables["Novelty: distance to the nearest training trial"] = [
+        tables["Novelty"] = [
             {
-                "trials": name, "over that of held-out trials": spread(x, "ratio", "interval"),
-                "near-copies of training trials": f"{x['copied']:.1%}", "measured in": x["in"],
+                "Trials": name,
+                "Distance to the nearest training trial, over that of held-out trials": spread(x, "ratio", "interval"),
+                "Near-copies of training trials": f"{x['copied']:.1%}", "Measured in": x["in"],
             }
             for name, x in summary["novelty"].items()
         ]  # fmt: skip

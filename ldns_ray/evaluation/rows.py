@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 Interval = tuple[float, float]
+Kind = Literal["sampled", "baseline", "real"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Row:
     """By name, in the order of `catalogue.METRICS`; a candidate without latents has none of theirs."""
     n_silent: int
     """Units that spike in the reference and never in the samples."""
+    kind: Kind = "sampled"
+    """Baselines are made from the training trials; real trials show what a perfect model would score."""
     relative_score: float | None = None
     """Score over that of the first row, above 1 where the first row's candidate is closer; None in the first row."""
     relative_interval: Interval | None = None

@@ -11,14 +11,14 @@ SCALE = "1 is as close as the data is to itself, lower is better"
 
 
 def outcome(
-    score: float, interval: tuple[float, float] | None, baselines: Mapping[str, float], split: str
+    score: float, interval: tuple[float, float] | None, others: Mapping[str, float], split: str
 ) -> str:
-    """A score in words, with what it is measured by. baselines: their scores, by name."""
+    """A score in words, with what it is measured by. others: scores of baselines and real trials, by name."""
     within = "" if interval is None else f" (95 % interval {interval[0]:.2f} to {interval[1]:.2f})"
-    others = "".join(f"; {name} scores {x:.2f}" for name, x in baselines.items())
+    beside = "".join(f"; {name}: {x:.2f}" for name, x in others.items())
     return (
         f"**Score {score:.2f}**{within} on the {split} split: the samples are {score:.2f} times as far from held-out trials "
-        f"as other real trials are. {SCALE}{others}."
+        f"as other real trials are. {SCALE}{beside}."
     )
 
 

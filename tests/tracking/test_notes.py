@@ -15,7 +15,7 @@ def test_a_score_has_its_reference():
         "**Score 1.20** (95 % interval 1.05 to 1.40) on the test split: the samples are 1.20 times as far"
     )
     assert "1 is as close as the data is to itself, lower is better" in text
-    assert text.endswith("; PSTH + Poisson scores 2.68.")
+    assert text.endswith("; PSTH + Poisson: 2.68.")
 
 
 def test_a_run_of_a_model():
