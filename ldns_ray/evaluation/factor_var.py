@@ -27,9 +27,7 @@ SPAN_S = 0.5
 
 _CALIBRATION_BINS = 40_000
 _CALIBRATION_ROUNDS = 10
-_CALIBRATION_KEY = (
-    1  # sets the draws of the calibration apart from those of samples of the same seed
-)
+_CALIBRATION_KEY = 1  # its draws are not those of samples of the same seed
 
 
 @dataclass(frozen=True)
@@ -295,7 +293,7 @@ def _calibrate(model: FactorVar, shared_KK: Floats, inverse_KN: Floats, seed: in
     z_STK: list[Floats] = []
     n_bins = 0
     while n_bins < _CALIBRATION_BINS:
-        rng = np.random.default_rng([seed, _CALIBRATION_KEY, len(z_STK)])
+        rng = np.random.default_rng([seed, len(z_STK), _CALIBRATION_KEY])
         z_STK.append(_draw_factors(model, rng))
         n_bins += len(z_STK[-1])
     z_XK = np.concatenate(z_STK)
