@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from ldns_ray.evaluation.catalogue import METRICS, SCORED
-from ldns_ray.evaluation.measurement import Measurement, measured
+from ldns_ray.evaluation.measurement import Estimate, Measurement, measured
 from ldns_ray.evaluation.recording import yardstick
+from ldns_ray.evaluation.resampling import common_size
 from ldns_ray.evaluation.rows import Interval, Kind, Measured, Row
 from ldns_ray.evaluation.score import check_sets, score_of
 from ldns_ray.evaluation.statistics import Floats, Spikes, summarise
@@ -56,24 +57,29 @@ def compare_candidates(
         rod.of(real, reference.latents), recordings, rod.distances,
         seed=seed, n_splits=n_splits, n_resamples=n_resamples,
     )  # fmt: skip
-    scores = [found.estimate(score_of) for found in measurements]
-    relatives = [None, *(score.over(scores[0]) for score in scores[1:])]
-    return [
-        Row(
-            name=name,
-            n_trials=recording.n_trials,
-            score=score.value,
-            score_interval=score.interval,
-            metrics={metric: _medians(found, metric) for metric in found.distances},
-            n_silent=int(np.sum(_silent(real.spikes_SN, recording.spikes.spikes_SN))),
-            kind=candidate.kind,
-            relative_score=None if relative is None else relative.value,
-            relative_interval=None if relative is None else relative.interval,
+    rows: list[Row] = []
+    first: Estimate | None = None
+    for (name, candidate), recording, found in zip(
+        candidates.items(), recordings, measurements, strict=True
+    ):
+        score, size = found.estimate(score_of), common_size(real.n_trials, recording.n_trials)
+        relative = score.over(first) if first and size == rows[0].size else None
+        first = first or score
+        rows.append(
+            Row(
+                name=name,
+                n_trials=recording.n_trials,
+                score=score.value,
+                score_interval=score.interval,
+                metrics={metric: _medians(found, metric) for metric in found.distances},
+                n_silent=int(np.sum(_silent(real.spikes_SN, recording.spikes.spikes_SN))),
+                kind=candidate.kind,
+                relative_score=None if relative is None else relative.value,
+                relative_interval=None if relative is None else relative.interval,
+                size=size,
+            )
         )
-        for (name, candidate), recording, found, score, relative in zip(
-            candidates.items(), recordings, measurements, scores, relatives, strict=True
-        )
-    ]
+    return rows
 
 
 def _medians(found: Measurement, metric: str) -> Measured:
