@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from ldns_ray.evaluation.plots.style import DPI, REAL, SAMPLED, finished, styled
+from ldns_ray.evaluation.plots.style import REAL, SAMPLED, blank_figure, finished, styled
 from ldns_ray.evaluation.spectra import raised
 from ldns_ray.evaluation.statistics import Floats, rms
 
@@ -40,8 +39,7 @@ def spectra(
     most_D = np.argsort(-real_DF.sum(1), kind="stable")[:n_shown]
     n_rows = 1 if len(most_D) <= 2 else 2
     n_columns = -(-len(most_D) // n_rows)
-    fig = Figure(figsize=(2.6 * n_columns + 4.6, 2.4 * n_rows + 1.4), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(fig)
+    fig = blank_figure((2.6 * n_columns + 4.6, 2.4 * n_rows + 1.4))
     grid = fig.add_gridspec(n_rows, n_columns + 1, width_ratios=(*[1] * n_columns, 1.5))
     marker = "." if hertz_F.size < 40 else ""
     first = None
