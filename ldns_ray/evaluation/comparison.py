@@ -12,9 +12,10 @@ from ldns_ray.evaluation.catalogue import METRICS, SCORED
 from ldns_ray.evaluation.measurement import Estimate, Measurement, measured
 from ldns_ray.evaluation.recording import yardstick
 from ldns_ray.evaluation.resampling import common_size
-from ldns_ray.evaluation.rows import Interval, Kind, Measured, Row
+from ldns_ray.evaluation.rows import Kind, Measured, Row
 from ldns_ray.evaluation.score import check_sets, score_of
 from ldns_ray.evaluation.statistics import Floats, Spikes, summarise
+from ldns_ray.evaluation.wording import with_interval
 from ldns_ray.text_table import format_table
 
 
@@ -102,13 +103,14 @@ def format_rows(rows: Sequence[Row]) -> str:
         measured = [row.metrics[metric.name] for metric in SCORED]
         cells = [f"{x.distance:.4f} (floor {x.floor:.4f})" for x in measured]
         table.append(
-            [row.name, _with_interval(row.score, row.score_interval), *cells, str(row.n_silent)]
+            [
+                row.name,
+                with_interval(row.score, row.score_interval, ".2f"),
+                *cells,
+                str(row.n_silent),
+            ]
         )
     return format_table(table)
-
-
-def _with_interval(value: float, interval: Interval | None) -> str:
-    return f"{value:.2f}" + ("" if interval is None else f" ({interval[0]:.2f}–{interval[1]:.2f})")
 
 
 def metric_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:

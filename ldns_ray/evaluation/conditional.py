@@ -33,6 +33,7 @@ from ldns_ray.evaluation.decoding_intervals import (
 )
 from ldns_ray.evaluation.labels import SplitLabels, class_labels
 from ldns_ray.evaluation.rows import Interval
+from ldns_ray.evaluation.wording import told
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.blocks import decode
 
@@ -217,17 +218,17 @@ def smoothed_counts(trials: TrialSet) -> list[np.ndarray]:
 def format_conditional(summary: Mapping[str, Any]) -> str:
     """What `Conditional.summary` says, in words for a terminal, on one line; intervals in brackets."""
     said = [
-        f"{name} R² {_score(x['real'], 'r2')} real, {_score(x['sampled'], 'r2')} sampled{_of_real(x['ratio'])}"
+        f"{name} R² {told(x['real'], 'r2')} real, {told(x['sampled'], 'r2')} sampled{_of_real(x['ratio'])}"
         for name, x in summary["covariates"].items()
     ]
     c = summary["classes"]
     if c is not None:
         said.append(
-            f"class of {len(c['names'])} {_score(c, 'accuracy_real')} real, {_score(c, 'accuracy_sampled')} sampled"
+            f"class of {len(c['names'])} {told(c, 'accuracy_real')} real, {told(c, 'accuracy_sampled')} sampled"
             f"{_of_real(c['ratio'])}, {c['chance']:.3f} by chance"
         )
     said += [
-        f"{name} {_score(x, 'error_real', '.1f', '°')} off real, {_score(x, 'error_sampled', '.1f', '°')} sampled"
+        f"{name} {told(x, 'error_real', '.1f', '°')} off real, {told(x, 'error_sampled', '.1f', '°')} sampled"
         for name, x in summary["angles"].items()
     ]
     return "Conditions decoded: " + "; ".join(said)
@@ -240,21 +241,21 @@ def conditional_rows(summary: Mapping[str, Any]) -> list[dict[str, str | None]]:
     def add(
         what: str, real: str, sampled: str, ratio: float | None, chance: str | None = None
     ) -> None:
-        told = None if ratio is None else f"{ratio:.2f}"
+        share = None if ratio is None else f"{ratio:.2f}"
         rows.append(
-            {"Decoded": what, "Real trials": real, "Sampled trials": sampled, "Sampled over real": told, "By chance": chance}
+            {"Decoded": what, "Real trials": real, "Sampled trials": sampled, "Sampled over real": share, "By chance": chance}
         )  # fmt: skip
 
     for name, x in summary["covariates"].items():
-        add(f"{name}, R²", _score(x["real"], "r2"), _score(x["sampled"], "r2"), x["ratio"], "0")
+        add(f"{name}, R²", told(x["real"], "r2"), told(x["sampled"], "r2"), x["ratio"], "0")
     c = summary["classes"]
     if c is not None:
-        real, sampled = (_score(c, f"accuracy_{side}") for side in ("real", "sampled"))
+        real, sampled = (told(c, f"accuracy_{side}") for side in ("real", "sampled"))
         add(
             f"class of {len(c['names'])}, accuracy", real, sampled, c["ratio"], f"{c['chance']:.3f}"
         )
     for name, x in summary["angles"].items():
-        real, sampled = (_score(x, f"error_{side}", ".1f", "°") for side in ("real", "sampled"))
+        real, sampled = (told(x, f"error_{side}", ".1f", "°") for side in ("real", "sampled"))
         add(f"{name}, median error", real, sampled, None, "90°")
     return rows
 
@@ -269,16 +270,6 @@ def conditional_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
         if classes is not None:
             numbers[f"conditional/accuracy_{side}"] = classes[f"accuracy_{side}"]
     return numbers
-
-
-def _score(scores: Mapping[str, Any], name: str, digits: str = ".3f", unit: str = "") -> str:
-    """`0.887 (0.881–0.893)`; a bound below 0 keeps its sign apart from the dash."""
-    bounds = scores[f"{name}_interval"]
-    if bounds is None:
-        return f"{scores[name]:{digits}}{unit}"
-    dash = "–" if bounds[0] >= 0 else " to "
-    low, high = (f"{x:{digits}}" for x in bounds)
-    return f"{scores[name]:{digits}}{unit} ({low}{dash}{high})"
 
 
 def _of_real(ratio: float | None) -> str:

@@ -21,6 +21,7 @@ from ldns_ray.evaluation.plots import style
 from ldns_ray.evaluation.plots.captions import caption
 from ldns_ray.evaluation.report import Report, render
 from ldns_ray.evaluation.rows import Row
+from ldns_ray.evaluation.wording import told, with_interval
 
 REPORT, UNITS, PLOTS = "report.html", "units.parquet", "plots"
 """Files, and the folder of pictures, that `write_results` makes."""
@@ -129,12 +130,12 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     if nll is not None:
         lines.append(
             f"Autoencoder, counts it did not see: {nll['nll']:.4f} nats per entry (mean rates {nll['nll_mean_rate']:.4f}, "
-            f"PSTH {nll['nll_psth']:.4f}); {spread(nll, 'bits_per_spike')} bits per spike, PSTH "
-            f"{spread(nll, 'bits_per_spike_psth')}"
+            f"PSTH {nll['nll_psth']:.4f}); {told(nll, 'bits_per_spike')} bits per spike, PSTH "
+            f"{told(nll, 'bits_per_spike_psth')}"
         )
     for name, x in summary["novelty"].items():
         lines.append(
-            f"{name}: novelty {x['ratio']:.2f} ({x['interval'][0]:.2f}–{x['interval'][1]:.2f}) in {x['in']} (1: as new "
+            f"{name}: novelty {with_interval(x['ratio'], x['interval'], '.2f')} in {x['in']} (1: as new "
             f"as held-out trials, 0: training trials again), near-copies {x['copied']:.1%}"
         )
     lines += [f"{name}: {format_conditional(x)}" for name, x in summary["conditional"].items()]
@@ -148,15 +149,15 @@ def _tables(summary: Mapping[str, Any]) -> dict[str, Sequence[Mapping[str, Any]]
     nll = summary["likelihood"]
     if nll is not None:
         tables["Counts hidden from the autoencoder"] = [
-            {"Rates": "autoencoder", "Nats per count": f"{nll['nll']:.4f}", "Bits per spike": spread(nll, "bits_per_spike")},
-            {"Rates": "smoothed PSTH", "Nats per count": f"{nll['nll_psth']:.4f}", "Bits per spike": spread(nll, "bits_per_spike_psth")},
+            {"Rates": "autoencoder", "Nats per count": f"{nll['nll']:.4f}", "Bits per spike": told(nll, "bits_per_spike")},
+            {"Rates": "smoothed PSTH", "Nats per count": f"{nll['nll_psth']:.4f}", "Bits per spike": told(nll, "bits_per_spike_psth")},
             {"Rates": "mean rates", "Nats per count": f"{nll['nll_mean_rate']:.4f}", "Bits per spike": "0"},
         ]  # fmt: skip
     if summary["novelty"]:
         tables["Novelty"] = [
             {
                 "Trials": name,
-                "Distance to the nearest training trial, over that of held-out trials": spread(x, "ratio", "interval"),
+                "Distance to the nearest training trial, over that of held-out trials": with_interval(x["ratio"], x["interval"]),
                 "Near-copies of training trials": f"{x['copied']:.1%}", "Measured in": x["in"],
             }
             for name, x in summary["novelty"].items()
@@ -164,10 +165,3 @@ def _tables(summary: Mapping[str, Any]) -> dict[str, Sequence[Mapping[str, Any]]
     for name, x in summary["conditional"].items():
         tables[f"Conditions decoded from {name}"] = conditional_rows(x)
     return tables
-
-
-def spread(values: Mapping[str, Any], name: str, interval: str = "") -> str:
-    """A value of a summary with its interval, where it has one."""
-    bounds = values[interval or f"{name}_interval"]
-    within = "" if bounds is None else f" ({bounds[0]:.3f} to {bounds[1]:.3f})"
-    return f"{values[name]:.3f}{within}"
