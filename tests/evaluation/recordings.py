@@ -8,6 +8,13 @@ BLOCK = 20
 REFRACTORY = 6
 
 
+def population(n_trials=120, n_bins=60, n_units=8, seed=0, gain=1.0):
+    """Poisson spikes whose rates share a slow signal, so that units correlate, (S, T, N)."""
+    rng = np.random.default_rng(seed)
+    drive = rng.gamma(2.0, 0.5, (n_trials, n_bins // 10, 1)).repeat(10, axis=1)
+    return rng.poisson(gain * drive * np.linspace(0.1, 0.5, n_units))
+
+
 def refractory_population(n_trials=400, n_units=16, n_blocks=4, seed=0, gain=1.0):
     """Units of different rates, silent for `REFRACTORY` bins after a spike, (S, T, N). Every other follows a drive."""
     rng = np.random.default_rng(seed)

@@ -59,7 +59,6 @@ def test_the_same_process_is_at_the_floor():
 )
 def test_a_defect_moves_the_metrics_that_it_should(sampled, moved, unmoved):
     found, row = ratios(sampled)
-    print({k: round(v, 2) for k, v in found.items()}, row.score)
     assert all(found[name] > 2 for name in moved), {n: found[n] for n in moved}
     assert all(found[name] < 1.5 for name in unmoved), {n: found[n] for n in unmoved}
     assert row.score > 1.2

@@ -7,6 +7,7 @@ from ldns_ray.evaluation.measurement import Estimate, centred_interval, measured
 from ldns_ray.evaluation.resampling import halvings, subsets
 from ldns_ray.evaluation.score import realism
 from ldns_ray.evaluation.statistics import summarise
+from tests.evaluation.recordings import BIN, population
 
 
 def counts(n_trials, seed):
@@ -90,16 +91,16 @@ def test_a_ratio_of_paired_figures_is_only_as_wide_as_what_they_do_not_share():
     assert second.over(Estimate(2.0, None)).interval is None
 
 
-def population(seed, n_trials, gain=1.0):
-    rng = np.random.default_rng(seed)
-    drive = rng.gamma(2.0, 0.5, (n_trials, 4, 1)).repeat(10, axis=1)
-    return rng.poisson(gain * drive * np.linspace(0.1, 0.5, 6))
-
-
 def test_the_interval_of_the_score_covers_one_where_samples_are_as_the_data():
     """Of 30 pairs of sets from one process, 95 % should; 25 or fewer would happen once in a hundred."""
     results = [
-        realism(population(2 * k, 60), population(2 * k + 1, 60), 0.005, seed=k, n_resamples=30)
+        realism(
+            population(60, 40, 6, seed=2 * k),
+            population(60, 40, 6, seed=2 * k + 1),
+            BIN,
+            seed=k,
+            n_resamples=30,
+        )
         for k in range(30)
     ]
     holds = [r.interval[0] <= 1 <= r.interval[1] for r in results]
@@ -108,7 +109,14 @@ def test_the_interval_of_the_score_covers_one_where_samples_are_as_the_data():
 
 
 def test_a_defect_leaves_the_interval():
-    found = realism(population(1, 300), population(2, 300, gain=1.3), 0.005, n_resamples=30)
+    found = realism(
+        population(300, 40, 6, seed=1),
+        population(300, 40, 6, seed=2, gain=1.3),
+        BIN,
+        n_resamples=30,
+    )
     assert found.interval[0] > 1
     assert found.interval[0] < found.score < found.interval[1]
-    assert realism(population(1, 40), population(2, 40), 0.005).interval is None
+    assert (
+        realism(population(40, 40, 6, seed=1), population(40, 40, 6, seed=2), BIN).interval is None
+    )

@@ -13,16 +13,9 @@ from ldns_ray.evaluation.catalogue import SCORED
 from ldns_ray.evaluation.metrics import compare, noise_floor
 from ldns_ray.evaluation.score import realism
 from ldns_ray.evaluation.statistics import summarise
+from tests.evaluation.recordings import BIN, population
 
 REFERENCE = Path(__file__).parent.parent / "data" / "reference" / "metrics.npz"
-BIN = 0.005
-
-
-def population(n_trials=120, n_bins=60, n_units=8, seed=0, gain=1.0):
-    """Poisson spikes whose rates share a slow signal, so that units correlate."""
-    rng = np.random.default_rng(seed)
-    drive = rng.gamma(2.0, 0.5, (n_trials, n_bins // 10, 1)).repeat(10, axis=1)
-    return rng.poisson(gain * drive * np.linspace(0.1, 0.5, n_units))
 
 
 def slow_intervals(trials, unit):
