@@ -1,4 +1,4 @@
-"""Measure how fast this machine trains and samples, beside the limits of its arithmetic.
+"""Measure how fast this machine trains, samples and compares, beside the limits of its arithmetic.
 
 Needs torch, numpy and scipy alone, so it also runs on a bare GPU machine; reading through Ray Data is timed where Ray
 is installed.
@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from ldns_ray.benchmark.history import spike_history
+from ldns_ray.benchmark.metrics import metrics
 from ldns_ray.benchmark.reading import REACH, reading
 from ldns_ray.benchmark.sampling import sampling
 from ldns_ray.benchmark.training import (
@@ -29,11 +30,11 @@ from ldns_ray.benchmark.training import (
     steps,
 )
 from ldns_ray.cli import add_tracking, job_parser, run
-from ldns_ray.evaluation.comparison import format_table
 from ldns_ray.memory import keep_freed_memory
 from ldns_ray.revision import commit
+from ldns_ray.text_table import format_table
 
-PARTS = ("steps", "kernels", "bins", "units", "sampling", "history", "reading")
+PARTS = ("steps", "kernels", "bins", "units", "sampling", "history", "reading", "metrics")
 
 EXAMPLES = """examples:
   everything, on this machine's CPU (about 15 minutes on two cores):
@@ -122,6 +123,8 @@ def measure(part: str, device: torch.device, repeats: int) -> dict[str, list[Any
     if part == "reading":
         title = f"reading an epoch of {REACH.n_trials} trials, {REACH.n_bins} bins, {REACH.n_units} units"
         return {title: reading(repeats=repeats)}
+    if part == "metrics":
+        return {"metrics of 2008 trials, 140 bins, 182 units": [metrics(repeats=repeats)]}
     return {"spike history, the fit and the authors' way": [spike_history()]}
 
 

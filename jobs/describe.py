@@ -18,9 +18,9 @@ from ldns_ray.data.card import Card, check_split, read_card
 from ldns_ray.data.description import Description, describe, values_in_order
 from ldns_ray.data.passes import iter_trialsets
 from ldns_ray.data.verification import verify_dataset
-from ldns_ray.evaluation.comparison import format_table
 from ldns_ray.evaluation.plots import style
 from ldns_ray.evaluation.plots.dataset import dataset
+from ldns_ray.text_table import format_table
 
 MAX_ROWS = 20
 """Sessions, and channels of covariates, that are listed."""

@@ -14,7 +14,7 @@ from ldns_ray.checks import check_seed
 from ldns_ray.cli import add_data, add_root, add_seed, add_tracking, default_root, job_parser, run
 from ldns_ray.config import Hardware, experiment
 from ldns_ray.data.simulation.simulated import simulated_dataset
-from ldns_ray.evaluation.comparison import Row, format_rows
+from ldns_ray.evaluation.results import format_summary
 from ldns_ray.plan import Sweep
 from ldns_ray.settings import apart, override, parse_overrides
 from ldns_ray.sweep import format_result, run_sweep
@@ -93,8 +93,8 @@ def main(argv: list[str]) -> int:
         "\nTrials, best first, on the validation split: each metric, and (in brackets) its noise floor"
     )
     print(format_result(list(SPACE), result))
-    print(f"\n{result['best']['name']} on the test split")
-    print(format_rows([Row(**row) for row in result["test"]["summary"]["rows"]]))
+    print(f"\n{result['best']['name']}")
+    print(format_summary(result["test"]["summary"]))
     failed = sum(row["status"] == "FAILED" for row in result["trials"])
     if failed:
         print(f"{failed} of {len(result['trials'])} trials failed; their tracebacks are in MLflow.")

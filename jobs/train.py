@@ -13,8 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ldns_ray.cli import add_data, add_root, add_tracking, default_root, job_parser, run
 from ldns_ray.config import EXPERIMENTS, Hardware, experiment
 from ldns_ray.data.simulation.simulated import simulated_dataset
-from ldns_ray.evaluation.comparison import Row, format_rows
-from ldns_ray.evaluation.conditional import format_conditional
+from ldns_ray.evaluation.results import REPORT, format_summary
 from ldns_ray.observers import Several, Terminal, Tracked, introduce
 from ldns_ray.pipeline import STAGES, Pipeline
 from ldns_ray.settings import apart, fingerprint, override, parse_overrides, settings
@@ -86,22 +85,13 @@ def main(argv: list[str]) -> int:
         records = pipeline.run(args.until)
         url = parent.url
     if args.until == "evaluation":
-        summary = records["evaluation"]["summary"]
-        print(
-            f"\nSampled spikes beside the {summary['split']} split (score: 1 is as close as the data is to itself)"
-        )
-        print(format_rows([Row(**row) for row in summary["rows"]]))
-        nll = summary["likelihood"]
-        print(
-            f"\nAutoencoder, counts it did not see: {nll['nll']:.4f} nats per entry "
-            f"(mean rates {nll['nll_mean_rate']:.4f}, PSTH {nll['nll_psth']:.4f}; "
-            f"{nll['bits_per_spike']:.3f} bits per spike)"
-        )
-        if summary["conditional"] is not None:
-            print(format_conditional(summary["conditional"]))
+        print()
+        print(format_summary(records["evaluation"]["summary"]))
     print(f"\nModel: {pipeline.model_uri if 'observation' in records else '-'}")
     if "samples" in records:
         print(f"Samples: {pipeline.samples_uri}")
+    if args.until == "evaluation":
+        print(f"Report: {pipeline.uri('evaluation', REPORT)}")
     print(f"All runs, best first: {compare_url}")
     print(f"Results: {pipeline.uri(args.until)} and {url}")
     return 0

@@ -25,7 +25,7 @@ from ldns_ray.sections import (
     SamplerName,
     Sampling,
 )
-from ldns_ray.settings import did_you_mean, override
+from ldns_ray.settings import did_you_mean, override, settings
 
 __all__ = [
     "EXPERIMENTS",
@@ -40,6 +40,7 @@ __all__ = [
     "Reading",
     "SamplerName",
     "Sampling",
+    "changes",
     "experiment",
 ]
 
@@ -183,3 +184,11 @@ def experiment(name: str, /, **overrides: Any) -> Experiment:
     if name not in EXPERIMENTS:
         raise ValueError(f"Unknown experiment {name!r}. {did_you_mean(name, EXPERIMENTS)}")
     return override(EXPERIMENTS[name](), overrides)
+
+
+def changes(experiment: Experiment) -> dict[str, Any]:
+    """The settings in which an experiment differs from the one of its name, dotted name → value; none if none has it."""
+    if experiment.name not in EXPERIMENTS:
+        return {}
+    named = settings(EXPERIMENTS[experiment.name]())
+    return {k: v for k, v in settings(experiment).items() if v != named[k]}

@@ -1,6 +1,5 @@
 """Who hears of a pipeline's progress: the terminal, and a run in MLflow."""
 
-import shlex
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -8,11 +7,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ldns_ray import storage
-from ldns_ray.config import EXPERIMENTS
 from ldns_ray.data.shards import read_card
+from ldns_ray.evaluation.assessment import BASELINES
 from ldns_ray.evaluation.catalogue import SCORED
-from ldns_ray.evaluation.comparison import Row, metric_rows
+from ldns_ray.evaluation.comparison import metric_rows
 from ldns_ray.evaluation.conditional import conditional_metrics
+from ldns_ray.evaluation.results import PLOTS, REPORT, UNITS, rows_of
 from ldns_ray.pipeline import Observer, Pipeline
 from ldns_ray.revision import commit
 from ldns_ray.settings import settings
@@ -113,7 +113,7 @@ class Tracked(Observer):
                 data=data_note(self.pipeline),
                 result=result,
                 places=self._places,
-                command=train_command(self.pipeline),
+                command=self.pipeline.command(),
                 commit=commit(),
             )  # fmt: skip
         )
@@ -136,13 +136,7 @@ class Tracked(Observer):
             self._log_samples(record["summary"])
             self._describe(notes.UNSCORED)
         elif stage == "evaluation":
-            summary = record["summary"]
-            self._log_evaluation(uri, summary)
-            self._places["Pictures"] = notes.link("plots", self.run.link("plots"))
-            self._places["Metrics, each beside its floor"] = notes.link(
-                "metrics.json", self.run.link("metrics.json")
-            )
-            self._describe(outcome_note(summary))
+            self._log_evaluation(uri, record["summary"])
 
     def _log_model(self, uri: str) -> None:
         if not self.logged_model:
@@ -156,6 +150,15 @@ class Tracked(Observer):
         page = self.run.tracking.link("models", self.logged_model.removeprefix("models:/"))
         self._places["Model"] = f"`{uri}`, {notes.link('logged', page)} as `{self.logged_model}`"
 
+    def _log_evaluation(self, uri: str, summary: dict[str, Any]) -> None:
+        card = self.pipeline.card
+        log_evaluation(
+            self.run, uri, summary, model=self.logged_model, dataset=(card.name, card.fingerprint)
+        )
+        for what, name in (("Report", REPORT), ("Pictures", PLOTS), ("Statistics of units", UNITS)):
+            self._places[what] = notes.link(name, self.run.link(name))
+        self._describe(outcome_note(summary))
+
     def _log_samples(self, summary: dict[str, Any]) -> None:
         uri = summary["dataset"]
         card = read_card(uri)
@@ -163,12 +166,6 @@ class Tracked(Observer):
             card.name, summary["fingerprint"], uri, "sampled", {"trials": summary["n_trials"], **card.provenance}
         )  # fmt: skip
         self._places["Samples"] = f"`{uri}`"
-
-    def _log_evaluation(self, uri: str, summary: dict[str, Any]) -> None:
-        self.run.metrics(evaluation_metrics(summary))
-        self.run.table("metrics", metric_rows([Row(**row) for row in summary["rows"]]))
-        log_files(self.run, storage.join(uri, "plots"), [f"{p}.png" for p in summary["plots"]])
-        self.run.flush()
 
 
 def data_note(pipeline: Pipeline) -> str:
@@ -178,20 +175,9 @@ def data_note(pipeline: Pipeline) -> str:
 
 def outcome_note(summary: dict[str, Any]) -> str:
     """An evaluation's score, in words."""
-    numbers = evaluation_metrics(summary)
-    return notes.outcome(numbers["score"], numbers["baseline_score"], summary["split"])
-
-
-def train_command(pipeline: Pipeline) -> str:
-    """The command that does what the pipeline does; nothing for an experiment that no command knows."""
-    e = pipeline.experiment
-    if e.name not in EXPERIMENTS:
-        return ""
-    default = settings(EXPERIMENTS[e.name]())
-    changed = {name: value for name, value in settings(e).items() if value != default[name]}
-    words = [f"{k}={','.join(v) if isinstance(v, tuple) else v}" for k, v in changed.items()]
-    where = ["--data", pipeline.data_uri, "--root", pipeline.root]
-    return shlex.join(["python", "jobs/train.py", e.name, *where, *words])
+    row, *others = rows_of(summary)
+    beside = {other.name: other.score for other in others if other.kind != "sampled"}
+    return notes.outcome(row.score, row.score_interval, beside, summary["split"])
 
 
 def introduce(tracking: Tracking) -> str:
@@ -199,9 +185,11 @@ def introduce(tracking: Tracking) -> str:
     url = tracking.compare_url(columns=COMPARED)
     columns = [
         ("score", f"Realism, the geometric mean of the four ratios below: {notes.SCALE}."),
-        ("baseline_score", "The same of *PSTH + Poisson*: independent Poisson spikes from the smoothed peri-stimulus time histogram."),
+        ("score_low, score_high", "Its 95 % interval, by bootstrap over trials."),
+        ("baseline_score", f"The best score of the baselines, {' and '.join(BASELINES)}, made from the training trials."),
         *((m.name, f"{m.label}. {m.meaning}") for m in SCORED),
         ("…_over_floor", "That distance over its noise floor, the distance between two random halves of the held-out real trials."),
+        ("novelty", "Distance of samples to the nearest training trial, over that of held-out trials: 1 is new, 0 is training data again."),
         ("n_silent", "Units that spike in the recording and never in the samples."),
         ("bits_per_spike", "The autoencoder's log-likelihood of counts that it did not see, over that of mean rates; higher is better."),
         ("…/val_loss", "Validation loss of the autoencoder and of the diffusion model, by epoch."),
@@ -226,17 +214,42 @@ def downloaded(uri: str, names: Sequence[str], temporary: str) -> Path:
     return folder
 
 
+def log_evaluation(
+    run: Run, uri: str, summary: dict[str, Any], *, model: str = "", dataset: tuple[str, str] | None = None
+) -> None:  # fmt: skip
+    """The results under `uri`: the few numbers that runs are compared by, tables, pictures and the report.
+
+    model: the logged model whose samples are judged. dataset: name and fingerprint of the real trials.
+    """
+    run.metrics(evaluation_metrics(summary), model=model, dataset=dataset)
+    run.table("metrics", metric_rows(rows_of(summary)))
+    log_files(run, storage.join(uri, PLOTS), [f"{name}.png" for name in summary["plots"]])
+    with tempfile.TemporaryDirectory() as temporary:
+        for path in sorted(downloaded(uri, (REPORT, UNITS), temporary).iterdir()):
+            run.artifact(path)
+    run.flush()
+
+
 def evaluation_metrics(summary: dict[str, Any]) -> dict[str, float]:
-    """The few numbers that runs are compared by: score, metrics, their ratios to the floor, likelihood, conditions."""
-    row, baseline = summary["rows"][0], summary["rows"][1]
-    numbers = {"score": row["score"], "baseline_score": baseline["score"], **row["distances"]}
-    numbers |= {f"{name}_over_floor": ratio for name, ratio in row["ratios"].items()}
-    numbers |= {
-        "n_silent": row["whole"]["n_silent"],
-        "bits_per_spike": summary["likelihood"]["bits_per_spike"],
-    }
-    if summary["conditional"] is not None:
-        numbers |= conditional_metrics(summary["conditional"])
+    """The few numbers that runs are compared by: score, metrics, their ratios to the floor, likelihood, conditions.
+
+    Of the candidate that is judged, the first; of the baselines, which come last, the best score.
+    """
+    row, *others = rows_of(summary)
+    numbers: dict[str, float] = {"score": row.score, "n_silent": row.n_silent}
+    if row.score_interval is not None:
+        numbers |= {"score_low": row.score_interval[0], "score_high": row.score_interval[1]}
+    baselines = [other.score for other in others if other.kind == "baseline"]
+    if baselines:
+        numbers["baseline_score"] = min(baselines)
+    numbers |= {name: x.distance for name, x in row.metrics.items()}
+    numbers |= {f"{name}_over_floor": x.ratio for name, x in row.metrics.items()}
+    if row.name in summary["novelty"]:
+        numbers["novelty"] = summary["novelty"][row.name]["ratio"]
+    if summary["likelihood"] is not None:
+        numbers["bits_per_spike"] = summary["likelihood"]["bits_per_spike"]
+    if row.name in summary["conditional"]:
+        numbers |= conditional_metrics(summary["conditional"][row.name])
     return {name: float(value) for name, value in numbers.items()}
 
 

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import json
 import logging
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,8 +23,8 @@ import ray
 import ray.data
 import torch
 
-from ldns_ray import storage
-from ldns_ray.config import Experiment, Hardware
+from ldns_ray import __version__, storage
+from ldns_ray.config import EXPERIMENTS, Experiment, Hardware, changes
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.card import Card
 from ldns_ray.data.moments import mean_counts
@@ -31,7 +32,7 @@ from ldns_ray.data.shards import load_trialset, read_card, verify_dataset
 from ldns_ray.data.streaming import Stream
 from ldns_ray.data.tables import trialset_from_tables
 from ldns_ray.evaluation.experiment import Evaluated, evaluate
-from ldns_ray.evaluation.plots import style
+from ldns_ray.evaluation.results import Origin, write_results
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.blocks import BLOCK
 from ldns_ray.models.conditioning import LENGTH, Conditioning
@@ -39,7 +40,7 @@ from ldns_ray.models.denoiser import Denoiser
 from ldns_ray.models.ldns import LDNS
 from ldns_ray.models.requests import TrainingDraws
 from ldns_ray.revision import commit
-from ldns_ray.settings import fingerprint, to_dict
+from ldns_ray.settings import as_word, fingerprint, settings, to_dict
 from ldns_ray.stages import best_device, encode_dataset, fit_observation, sample_dataset
 from ldns_ray.training.job import TrainingJob
 from ldns_ray.training.networks import noise
@@ -53,7 +54,7 @@ VERSIONS = {
     "diffusion": 1,
     "observation": 1,
     "samples": 1,
-    "evaluation": 2,
+    "evaluation": 3,
 }
 """Raise a stage's number when its code gives other results: what is stored is then made anew."""
 STAGES = tuple(VERSIONS)
@@ -271,20 +272,50 @@ class Pipeline:
         of_real = ["latents", *(f"covariate:{c}" for c in d.covariates)]
         of_real += [f"condition:{c}" for c in self.card.conditions]
         trials = Evaluated(
-            train=self.trials("train"),
-            reference=self.trials(e.split),
+            train=self.latent_trials("train", of_real),
+            reference=self.latent_trials(e.split, of_real),
             sampled=load_trialset(self.samples_uri, None, None if d.covariates else few),
-            encoded=self.latent_trials(e.split, of_real),
-            encoded_train=self.latent_trials("train", of_real) if d.covariates else None,
             autoencoder=self.autoencoder(),
         )
         history = [
             {**row, "stage": stage} for stage in ("autoencoder", "diffusion") for row in self.history(stage)
         ]  # fmt: skip
-        summary, figures = evaluate(self.experiment, self.card, trials, history)
-        for name, figure in figures.items():
-            storage.write_bytes(self.uri("evaluation", "plots", f"{name}.png"), style.png(figure))
-        return summary
+        found = evaluate(self.experiment, self.card, trials, history)
+        write_results(self.uri("evaluation"), found, self._origin())
+        return found.summary
+
+    def _origin(self) -> Origin:
+        samples = read_card(self.samples_uri)
+        return Origin(
+            title=f"{self.experiment.name} on {self.card.name}",
+            cards={"real": (self.card, self.data_uri), "sampled": (samples, self.samples_uri)},
+            command=self.command(),
+            settings=settings(self.experiment),
+            changed=changes(self.experiment),
+            provenance={
+                "model": self.model_uri,
+                "trained on": f"{self.card.name} ({self.card.fingerprint})",
+                "code": f"ldns_ray {__version__}, commit {commit() or 'unknown'}",
+                "seed": str(self.experiment.seed),
+                "evaluated": time.strftime("%Y-%m-%d %H:%M"),
+            },
+        )
+
+    def command(self) -> str:
+        """A shell command that does this experiment, or finds it done; empty for one of a name that none has."""
+        if self.experiment.name not in EXPERIMENTS:
+            return ""
+        words = [
+            "python",
+            "jobs/train.py",
+            self.experiment.name,
+            "--data",
+            self.data_uri,
+            "--root",
+            self.root,
+        ]
+        words += [f"{name}={as_word(value)}" for name, value in changes(self.experiment).items()]
+        return shlex.join(words)
 
     # -- what the stages made -----------------------------------------------------------------
 

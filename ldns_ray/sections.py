@@ -225,6 +225,8 @@ class Evaluation:
     """Reference split of the score."""
     n_splits: int = 20
     """Random halvings of the reference split in the score."""
+    n_resamples: int = 100
+    """Bootstrap resamples of the trials for the intervals of all metrics; 0 for none."""
     label: str = ""
     """Per-trial condition whose values are the classes of the PSTH and of the decoder; empty: all that have few."""
     decode_from_s: float = 0.0
@@ -233,7 +235,14 @@ class Evaluation:
     """Seed of the halvings and of the held-out entries."""
 
     def __post_init__(self) -> None:
-        check(self, "evaluation.", n_splits=at_least(1), decode_from_s=NON_NEGATIVE, seed=SEED)
+        check(
+            self,
+            "evaluation.",
+            n_splits=at_least(1),
+            n_resamples=at_least(0),
+            decode_from_s=NON_NEGATIVE,
+            seed=SEED,
+        )
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,11 @@ def parse_overrides(words: Iterable[str]) -> dict[str, str]:
     return changes
 
 
+def as_word(value: Any) -> str:
+    """A setting's value as it is given on a command line: what `parse_overrides` and `override` read back."""
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
 def apart(changes: Mapping[str, str], section: str) -> tuple[dict[str, str], dict[str, str]]:
     """The changes of other settings, and those of a section's."""
     own = {k: v for k, v in changes.items() if k.startswith(f"{section}.")}

@@ -23,19 +23,19 @@ from ldns_ray.config import Hardware
 from ldns_ray.data import residence
 from ldns_ray.data.shards import read_card
 from ldns_ray.data.streaming import Stream
-from ldns_ray.evaluation.comparison import SHORT_NAMES, format_table
+from ldns_ray.evaluation.catalogue import SCORED
 from ldns_ray.observers import (
     COMPARED,
     data_note,
-    evaluation_metrics,
     introduce,
-    log_files,
+    log_evaluation,
     outcome_note,
 )
 from ldns_ray.pipeline import Pipeline, verify
 from ldns_ray.plan import Sweep
 from ldns_ray.revision import commit
 from ldns_ray.settings import override, settings
+from ldns_ray.text_table import format_table
 from ldns_ray.tracking import notes
 from ldns_ray.tracking.connection import connect
 from ldns_ray.tracking.experiments import Tracking
@@ -110,13 +110,11 @@ def run_sweep(sweep: Sweep, say: Say = print) -> dict[str, Any]:
         result["test"] = test
         model = tracking.client.get_run(best["run_id"]).data.tags["ldns.logged_model"]
         parent.model(model, "output")
-        parent.metrics(
-            evaluation_metrics(test["summary"]), model=model, dataset=(card.name, card.fingerprint)
+        log_evaluation(
+            parent, test["uri"], test["summary"], model=model, dataset=(card.name, card.fingerprint)
         )
         parent.table("trials", [_flat(sweep, row) for row in result["trials"]])
         parent.tag({"ldns.best_run": best["run_id"]})
-        names = [f"{p}.png" for p in test["summary"]["plots"]]
-        log_files(parent, storage.join(test["uri"], "plots"), names)
         page = tracking.link("runs", best["run_id"])
         parent.describe(note(notes.link(best["name"], page), outcome_note(test["summary"])))
         storage.write_bytes(done, json.dumps(result, indent=1).encode())
@@ -242,8 +240,8 @@ def _collect(
             rows.append(row | {"status": "FAILED", "error": said})
             continue
         child = children[child_key(sweep, number)]
-        best = _pipeline(sweep, trial.params, "val").run()["evaluation"]["summary"]["rows"][0]
-        row |= {name: best[name] for name in ("score", "distances", "floors")}
+        summary = _pipeline(sweep, trial.params, "val").run()["evaluation"]["summary"]
+        row |= {"score": summary["score"], "metrics": summary["rows"][0]["metrics"]}
         rows.append(row | {"status": "FINISHED", "run_id": child["run_id"], "url": child["url"]})
     rows.sort(key=lambda r: r.get("score", float("inf")))
     if rows[0]["status"] == "FAILED":
@@ -267,20 +265,22 @@ def _test(sweep: Sweep, point: Mapping[str, Any]) -> dict[str, Any]:
 def _flat(sweep: Sweep, row: Mapping[str, Any]) -> dict[str, Any]:
     flat = {"trial": row["name"], "status": row["status"], "score": row.get("score")}
     flat |= {short(k): row["settings"].get(k) for k in sweep.space}
-    for metric, title in SHORT_NAMES.items():
-        flat[title] = row.get("distances", {}).get(metric)
-        flat[f"{title}, floor"] = row.get("floors", {}).get(metric)
+    for metric in SCORED:
+        measured = row.get("metrics", {}).get(metric.name, {})
+        flat[metric.label] = measured.get("distance")
+        flat[f"{metric.label}, floor"] = measured.get("floor")
     return flat
 
 
 def format_result(sweep_space: Sequence[str], result: Mapping[str, Any]) -> str:
     """The trials as a table for a terminal: best first, each metric beside its floor."""
-    table = [["trial", "score", *(short(n) for n in sweep_space), *SHORT_NAMES.values()]]
+    table = [["trial", "score", *(short(n) for n in sweep_space), *(m.label for m in SCORED)]]
     for row in result["trials"]:
         chosen = [as_text(row["settings"].get(n)) for n in sweep_space]
         if row["status"] != "FINISHED":
-            table.append([row["name"], "-", *chosen, *["-"] * len(SHORT_NAMES)])
+            table.append([row["name"], "-", *chosen, *["-"] * len(SCORED)])
             continue
-        cells = [f"{row['distances'][m]:.4f} ({row['floors'][m]:.4f})" for m in SHORT_NAMES]
+        measured = [row["metrics"][metric.name] for metric in SCORED]
+        cells = [f"{x['distance']:.4f} ({x['floor']:.4f})" for x in measured]
         table.append([row["name"], f"{row['score']:.2f}", *chosen, *cells])
     return format_table(table)

@@ -134,6 +134,7 @@ def tiny() -> Experiment:
             "diffusion.optimisation.warmup_epochs": 1,
             "sampling.n_steps": 4,
             "evaluation.n_splits": 4,
+            "evaluation.n_resamples": 10,
         },
     )
 

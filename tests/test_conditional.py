@@ -8,13 +8,13 @@ import pytest
 from ldns_ray import storage
 from ldns_ray.data.schema import Trial
 from ldns_ray.data.shards import load_trials, load_trialset, write_dataset
-from ldns_ray.evaluation.comparison import split_labels
 from ldns_ray.evaluation.conditional import (
     conditional_metrics,
     decode_samples,
     format_conditional,
     sampled_labels,
 )
+from ldns_ray.evaluation.labels import split_labels
 from ldns_ray.observers import evaluation_metrics
 from ldns_ray.pipeline import Pipeline
 from ldns_ray.settings import override, settings
@@ -103,7 +103,7 @@ def decoded_classes(sets, sampled):
 
 
 def test_samples_are_what_they_were_asked_for(asked):
-    summary = asked.record("evaluation")["summary"]["conditional"]
+    summary = asked.record("evaluation")["summary"]["conditional"]["LDNS"]
     classes, velocity = summary["classes"], summary["covariates"]["velocity"]
     assert classes["names"] == ["0", "1", "2", "3"]
     assert classes["chance"] == 0.25
@@ -119,7 +119,7 @@ def test_samples_are_what_they_were_asked_for(asked):
 
 def test_every_score_lies_in_its_interval(asked):
     """As read back from JSON; 96 sampled trials tell the R² more closely than 40 real ones."""
-    summary = asked.record("evaluation")["summary"]["conditional"]
+    summary = asked.record("evaluation")["summary"]["conditional"]["LDNS"]
     velocity, classes = summary["covariates"]["velocity"], summary["classes"]
     angle = summary["angles"]["angle"]
     for scores, name in [
@@ -170,7 +170,7 @@ def test_requests_that_do_not_tell_the_class(sets):
 def test_nothing_is_decoded_of_an_unconditional_model(sets, trained):
     labels = split_labels(*sets[:2], "target")
     assert not decode_samples(*sets, label="target", labels=labels)
-    assert trained.record("evaluation")["summary"]["conditional"] is None
+    assert trained.record("evaluation")["summary"]["conditional"] == {}
 
 
 def test_angles_without_classes(sets):
@@ -186,7 +186,7 @@ def test_angles_without_classes(sets):
 def test_numbers_are_logged_and_pictures_drawn(asked):
     summary = asked.record("evaluation")["summary"]
     numbers = evaluation_metrics(summary)
-    velocity, classes = (summary["conditional"][k] for k in ("covariates", "classes"))
+    velocity, classes = (summary["conditional"]["LDNS"][k] for k in ("covariates", "classes"))
     assert {k: v for k, v in numbers.items() if k.startswith("conditional/")} == {
         "conditional/r2_real": velocity["velocity"]["real"]["r2"],
         "conditional/r2_sampled": velocity["velocity"]["sampled"]["r2"],
@@ -219,7 +219,7 @@ def test_training_says_it(job, asked, tracking_uri):
     )  # fmt: skip
     assert (code, err) == (0, "")
     assert out.count("already done") == 6
-    assert format_conditional(asked.record("evaluation")["summary"]["conditional"]) in out
+    assert format_conditional(asked.record("evaluation")["summary"]["conditional"]["LDNS"]) in out
 
 
 @pytest.mark.parametrize(
@@ -234,18 +234,19 @@ def test_evaluate_says_it_of_any_dataset(
 ):
     code, out, err = job(
         "evaluate", asked.data_uri, asked.samples_uri, "--splits", "2", "--tracking-uri", tracking_uri,
-        "--root", tmp_path, "--plots", tmp_path / "plots", "--decode", *options,
+        "--root", tmp_path, "--resamples", "0", "--decode", *options,
     )  # fmt: skip
     assert (code, err) == (0, "")
     assert f"dataset: {said}" in out
     assert ("from smoothed counts" in out) == (options == ["velocity"])
-    assert (tmp_path / "plots" / f"{picture}.png").is_file()
+    (folder,) = (tmp_path / "comparisons").iterdir()
+    assert (folder / "plots" / f"{picture}.png").is_file()
 
 
 def test_what_cannot_be_decoded_is_refused(refuses, asked, trained, tracking_uri, tmp_path):
     options = ["--tracking-uri", tracking_uri, "--root", tmp_path, "--decode"]
     command = ["evaluate", asked.data_uri, asked.samples_uri, *options]
-    assert "no covariate or condition 'speed'; it has: velocity, angle, target" in refuses(*command, "speed")  # fmt: skip
+    assert "no covariate or condition 'speed'. Known: angle, target, velocity." in refuses(*command, "speed")  # fmt: skip
     assert "needs train trials" in refuses(*command, "target", "--split", "train")
     write_dataset(
         [replace(t, conditions={}, covariates={}) for t in load_trials(asked.samples_uri)],

@@ -247,22 +247,6 @@ def test_other_units_are_refused(refuses, trained, other_units, tracking_uri, tm
     assert "16 in bins of" in line
 
 
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        (["--split", "tset"], "'tset'"),
-        (["--splits", "0"], "at least 1"),
-        (["--seed", "-1"], "--seed must be in [0, 2^48), got -1"),
-        (["--label", "word"], "'word'"),
-    ],
-)
-def test_bad_requests_for_a_comparison_are_refused(
-    refuses, trained, tracking_uri, tmp_path, options, expected
-):
-    command = ["evaluate", trained.data_uri, trained.samples_uri, "--tracking-uri", tracking_uri]
-    assert expected in refuses(*command, "--root", tmp_path, *options)
-
-
 # -- What they do
 
 
@@ -328,21 +312,6 @@ def test_encode_a_recording_never_seen(job, trained, tiny, tmp_path):
     card = read_card(tmp_path / "e")
     assert (card.n_latents, card.has_rates, card.n_trials) == (4, True, 24)
     assert card.provenance["model"] == trained.model_uri
-
-
-def test_evaluate(job, trained, tracking_uri, tmp_path):
-    sample_command = ["sample", trained.model_uri, "--n-steps", "3", "--n", "9"]
-    job(*sample_command, "--out", tmp_path / "others")
-    code, out, err = job(
-        "evaluate", trained.data_uri, trained.samples_uri, tmp_path / "others", "--splits", "4",
-        "--tracking-uri", tracking_uri, "--plots", tmp_path / "plots",
-    )  # fmt: skip
-    assert (code, err) == (0, "")
-    header, *rows = out.splitlines()[1:6]
-    assert header.split()[0] == "score"
-    assert [row.split("  ")[0] for row in rows[1:]] == ["dataset", "others", "PSTH + Poisson"]
-    assert len(list((tmp_path / "plots").glob("*.png"))) == 4
-    assert "run " in out.splitlines()[-1]
 
 
 def words(experiment):

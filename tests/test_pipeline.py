@@ -2,18 +2,22 @@
 
 import math
 import os
+import shlex
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from ldns_ray import storage
 from ldns_ray.config import experiment
 from ldns_ray.data.shards import load_trialset, read_card
 from ldns_ray.data.simulation.simulated import simulated_dataset
+from ldns_ray.evaluation.catalogue import METRICS
+from ldns_ray.evaluation.rows import Row
 from ldns_ray.models.ldns import LDNS
 from ldns_ray.pipeline import STAGES, Pipeline
-from ldns_ray.settings import override, to_dict
+from ldns_ray.settings import override, parse_overrides, to_dict
 from ldns_ray.training import job
 from tests.pipelines import (
     Interrupted,
@@ -30,7 +34,10 @@ from tests.pipelines import (
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-PLOTS = ("rasters", "population_counts", "correlations", "isi", "training_curves", "latents")
+PLOTS = (
+    "overview", "rasters", "population_counts", "correlations", "isi", "rates", "correlograms", "spectra", "latents",
+    "training_curves",
+)  # fmt: skip
 
 
 # -- The whole way
@@ -53,9 +60,35 @@ def test_every_stage_leaves_its_output(trained):
         assert [row["epoch"] for row in rows] == list(range(1, optimisation.epochs + 1))
         best = trained.record(stage)["summary"]
         assert best["best_loss"] == min(row["val_loss"] for row in rows)
+    assert tuple(trained.record("evaluation")["summary"]["plots"]) == PLOTS
     for name in PLOTS:
         image = storage.read_bytes(trained.uri("evaluation", "plots", f"{name}.png"))
         assert image.startswith(b"\x89PNG")
+
+
+def test_the_report_and_the_table_of_units_are_beside_the_pictures(trained):
+    summary = trained.record("evaluation")["summary"]
+    page = storage.read_bytes(trained.uri("evaluation", "report.html")).decode()
+    for row in summary["rows"]:
+        assert f'value="{row["score"]!r}"' in page
+    for told in (trained.model_uri, trained.card.fingerprint, trained.samples_uri):
+        assert told in page
+    assert page.count('src="data:image/png;base64,') == len(PLOTS)
+    assert "autoencoder.width=16" in page
+    table = pq.read_table(trained.uri("evaluation", "units.parquet")).to_pydict()
+    names = ["real", "LDNS", "PSTH + Poisson", "FA + VAR + Poisson"]
+    assert table["trials"] == [name for name in names for _ in trained.card.unit_names]
+    assert table["unit"] == list(trained.card.unit_names) * 4
+    rates = load_trialset(trained.data_uri, "test").spikes.mean(0) / trained.card.bin_width_s
+    np.testing.assert_allclose(table["mean_rate_hz"][: len(rates)], rates)
+
+
+def test_the_command_does_the_same_experiment(trained):
+    words = shlex.split(trained.command())
+    assert words[:3] == ["python", "jobs/train.py", "speech_small"]
+    assert words[words.index("--data") + 1] == trained.data_uri
+    changed = parse_overrides(words[words.index("--root") + 2 :])
+    assert experiment("speech_small", **changed) == trained.experiment
 
 
 def test_samples_are_a_dataset_like_the_training_trials(trained):
@@ -71,12 +104,22 @@ def test_samples_are_a_dataset_like_the_training_trials(trained):
 def test_the_score_is_that_of_the_reference_split(trained):
     summary = trained.record("evaluation")["summary"]
     assert summary["split"] == "test"
-    ldns, baseline = summary["rows"]
-    assert (ldns["name"], baseline["name"]) == ("LDNS", "PSTH + Poisson")
-    for row in (ldns, baseline):
-        numbers = [row["score"], *row["distances"].values(), *row["floors"].values()]
+    ldns, *baselines = rows = [Row.from_dict(row) for row in summary["rows"]]
+    assert [row.name for row in rows] == [
+        "LDNS",
+        "PSTH + Poisson",
+        "FA + VAR + Poisson",
+        "Training trials",
+    ]
+    assert [row.kind for row in rows] == ["sampled", "baseline", "baseline", "real"]
+    for row in rows:
+        numbers = [row.score, *(x for m in row.metrics.values() for x in (m.distance, m.floor))]
         assert all(math.isfinite(x) and x > 0 for x in numbers)
-    assert ldns["floors"] == baseline["floors"]
+    for baseline in baselines:
+        for name, measured in baseline.metrics.items():
+            assert measured.floor == ldns.metrics[name].floor
+    assert set(ldns.metrics) == set(METRICS)
+    assert summary["novelty"]["LDNS"]["in"] == "latents"
     assert np.isfinite(np.hstack(list(summary["likelihood"].values()))).all()
 
 

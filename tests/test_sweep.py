@@ -22,7 +22,7 @@ from jobs import train
 from ldns_ray import storage, sweep
 from ldns_ray.config import experiment
 from ldns_ray.data.shards import read_card
-from ldns_ray.observers import COMPARED, train_command
+from ldns_ray.observers import COMPARED
 from ldns_ray.pipeline import Pipeline
 from ldns_ray.plan import Sweep
 from ldns_ray.settings import override, parse_overrides
@@ -31,8 +31,6 @@ from ldns_ray.sweep import format_result, open_study, run_sweep
 from ldns_ray.tracking.connection import connect
 from ldns_ray.trial import trial_experiment
 from tests.pipelines import reaches, tiny_reach
-
-PLOTS = ("rasters", "population_counts", "correlations", "isi", "training_curves", "latents")
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = "diffusion.optimisation.learning_rate"
@@ -275,8 +273,15 @@ def test_every_trial_is_a_run(swept):
         digests = {i.dataset.digest: i.tags[0].value for i in inputs}
         assert digests[card.fingerprint] == "training"
         assert sorted(digests.values()) == ["sampled", "training"]
-        assert artifacts(tracking, row["run_id"]) >= {"plots", "metrics.json"}
-        assert artifacts(tracking, row["run_id"], "plots") == {f"plots/{p}.png" for p in PLOTS}
+        assert artifacts(tracking, row["run_id"]) >= {
+            "plots",
+            "metrics.json",
+            "report.html",
+            "units.parquet",
+        }
+        assert artifacts(tracking, row["run_id"], "plots") == {
+            f"plots/{p}.png" for p in swept.result["test"]["summary"]["plots"]
+        }
 
 
 def test_every_page_explains_itself(swept):
@@ -284,11 +289,13 @@ def test_every_page_explains_itself(swept):
     best, test = swept.result["best"], swept.result["test"]["summary"]
     said = note(tracking, parent)
     assert said.startswith(f"Of the best trial, [{best['name']}](#/experiments/")
-    assert f"**Score {test['rows'][0]['score']:.2f}** on the test split" in said
+    assert f"**Score {test['rows'][0]['score']:.2f}** (95 % interval" in said
+    assert "on the test split" in said
     assert f"- `{RATE}`: `categorical [0.001, 1e+30]`" in said
     for row in rows(swept, "FINISHED"):
         said = note(tracking, row["run_id"])
-        assert said.startswith(f"**Score {row['score']:.2f}** on the val split")
+        assert said.startswith(f"**Score {row['score']:.2f}** (95 % interval")
+        assert "on the val split" in said.splitlines()[0]
         assert f"{row['name'].capitalize()} of the [sweep swept](#/experiments/" in said
         assert "diffusion.learning_rate 0.001" in said
         assert f"{RATE}=0.001" in said, "the command that trains it"
@@ -309,13 +316,13 @@ def test_the_command_on_a_trials_page_makes_the_trial(swept):
     row = swept.result["best"]
     e = trial_experiment(swept.sweep.experiment, row["settings"])
     pipeline = Pipeline(e, swept.sweep.data_uri, swept.sweep.root)
-    python, path, *typed = shlex.split(train_command(pipeline))
+    python, path, *typed = shlex.split(pipeline.command())
     assert (python, path) == ("python", "jobs/train.py")
     args = train.parser().parse_intermixed_args(typed)
     again = experiment(args.experiment, **parse_overrides(args.overrides))
     assert Pipeline(again, args.data, args.root).fingerprints == pipeline.fingerprints
     assert args.root == swept.sweep.root
-    assert train_command(replace(pipeline, experiment=replace(e, name="mine"))) == ""
+    assert replace(pipeline, experiment=replace(e, name="mine")).command() == ""
 
 
 def test_the_best_model_shows_what_it_scored_on_the_test_split(swept):
@@ -363,8 +370,10 @@ def test_the_sweep_is_a_run(swept):
     assert [i.dataset.digest for i in run.inputs.dataset_inputs] == [
         read_card(swept.sweep.data_uri).fingerprint
     ]
-    assert artifacts(tracking, parent) >= {"plots", "trials.json"}
-    assert artifacts(tracking, parent, "plots") == {f"plots/{p}.png" for p in PLOTS}
+    assert artifacts(tracking, parent) >= {"plots", "trials.json", "report.html", "units.parquet"}
+    assert artifacts(tracking, parent, "plots") == {
+        f"plots/{p}.png" for p in swept.result["test"]["summary"]["plots"]
+    }
 
 
 def test_a_finished_sweep_is_not_run_again(swept, monkeypatch):

@@ -1,9 +1,16 @@
-"""Does a sample look like the recording? Spike statistics, likelihoods, baselines and figures.
+"""Does a sample look like the recording? Spike statistics, likelihoods, baselines, figures and reports.
 
-- `metrics`: the four distances between real and sampled spikes, their noise floor and intervals.
-- `score`: `realism`, one number in which 1 means "as close as the data is to itself".
-- `statistics`: the per-trial sums that make any subset of trials cheap to evaluate.
-- `likelihood`: Poisson likelihood on entries the encoder did not see.
-- `baselines`: smoothed PSTHs, and Poisson samples from them.
-- `plots`: figures for all of the above, a file for each kind.
+Distances between two sets of trials:
+
+- `metrics`: of spike counts and intervals; `variability`, `correlograms`, `spectra`: of the units' firing and of latents.
+- `statistics`, `recording`: the per-trial sums that make any subset of trials cheap to evaluate.
+- `resampling`: random halves and bootstrap resamples; `score`: `realism`, in which 1 means "as close as the data is to
+  itself"; `comparison`: every candidate beside its noise floor, with intervals.
+
+Beside them: `likelihood` on entries the encoder did not see, `decoding` and `conditional` of what samples were asked
+for, `novelty` of samples beside the training trials, and the baselines `baselines` (smoothed PSTHs, and Poisson samples
+from them) and `factor_var` (factor analysis, vector autoregression, and Poisson samples).
+
+What is made of it: `assessment` puts it together, `experiment` for a trained model and `datasets` for sampled datasets of
+any origin; `plots` and `pictures` draw it, `report` and `results` write it.
 """

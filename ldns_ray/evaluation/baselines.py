@@ -116,8 +116,8 @@ def psth(
     rates_LTN = np.empty(shape)
     for row in range(len(labels_L)):
         end = int(np.flatnonzero(trials_LT[row])[-1]) + 1
-        rates_LTN[row, :end] = _smooth(sum_LTN[row, :end], sd_s / bin_width_s)
-        rates_LTN[row, :end] /= _smooth(trials_LT[row, :end, None], sd_s / bin_width_s)
+        rates_LTN[row, :end] = smooth(sum_LTN[row, :end], sd_s / bin_width_s)
+        rates_LTN[row, :end] /= smooth(trials_LT[row, :end, None], sd_s / bin_width_s)
         rates_LTN[row, end:] = rates_LTN[row, end - 1]
     return Psth(np.maximum(rates_LTN, floor), labels_L, row_S.astype(np.int64), n_bins_S)
 
@@ -132,11 +132,7 @@ def sample_psth(
     Returns:
         n arrays (T_i, N) of counts, and the rates they were drawn from.
     """
-    if n < 1 or first_trial < 0:
-        raise ValueError(
-            f"n must be at least 1 and first_trial at least 0, got {n} and {first_trial}. "
-            "Give the number of trials to draw."
-        )
+    check_draw(n, first_trial)
     spikes, rates = [], []
     for i in range(first_trial, first_trial + n):
         rng = np.random.default_rng([seed, i])
@@ -147,5 +143,15 @@ def sample_psth(
     return spikes, rates
 
 
-def _smooth(x_TN: Floats, sd_bins: float) -> Floats:
+def check_draw(n: int, first_trial: int) -> None:
+    """Raise ValueError unless n trials can be drawn from this one on."""
+    if n < 1 or first_trial < 0:
+        raise ValueError(
+            f"n must be at least 1 and first_trial at least 0, got {n} and {first_trial}. "
+            "Give the number of trials to draw."
+        )
+
+
+def smooth(x_TN: Floats, sd_bins: float) -> Floats:
+    """Filter one trial over time with a Gaussian that reflects at both ends; 0 leaves it as it is."""
     return gaussian_filter1d(x_TN, sd_bins, axis=0, mode="reflect") if sd_bins > 0 else x_TN

@@ -82,13 +82,13 @@ FURTHER = (
     Metric(
         "rmse_autocorr",
         "RMSE autocorrelograms",
-        "",
+        "spikes²/bin²",
         "Difference in the autocorrelograms of four groups of units.",
     ),
     Metric(
         "rmse_crosscorr",
         "RMSE cross-correlograms",
-        "",
+        "spikes²/bin²",
         "Difference in the cross-correlograms within four groups of units.",
     ),
     Metric(

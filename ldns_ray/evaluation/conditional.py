@@ -14,7 +14,6 @@ from scipy.spatial import KDTree
 
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.evaluation.bootstrap import as_list
-from ldns_ray.evaluation.comparison import Labels, class_labels
 from ldns_ray.evaluation.decoding import (
     AngleDecoding,
     ClassDecoding,
@@ -32,6 +31,7 @@ from ldns_ray.evaluation.decoding_intervals import (
     class_intervals,
     trace_intervals,
 )
+from ldns_ray.evaluation.labels import Labels, class_labels
 from ldns_ray.evaluation.rows import Interval
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.blocks import decode
@@ -231,6 +231,32 @@ def format_conditional(summary: Mapping[str, Any]) -> str:
         for name, x in summary["angles"].items()
     ]
     return "Conditions decoded: " + "; ".join(said)
+
+
+def conditional_rows(summary: Mapping[str, Any]) -> list[dict[str, str | None]]:
+    """What `Conditional.summary` says, as a table: a row for each covariate, the classes, and each angle."""
+    rows: list[dict[str, str | None]] = []
+
+    def add(
+        what: str, real: str, sampled: str, ratio: float | None, chance: str | None = None
+    ) -> None:
+        told = None if ratio is None else f"{ratio:.2f}"
+        rows.append(
+            {"Decoded": what, "Real trials": real, "Sampled trials": sampled, "Sampled over real": told, "By chance": chance}
+        )  # fmt: skip
+
+    for name, x in summary["covariates"].items():
+        add(f"{name}, R²", _score(x["real"], "r2"), _score(x["sampled"], "r2"), x["ratio"], "0")
+    c = summary["classes"]
+    if c is not None:
+        real, sampled = (_score(c, f"accuracy_{side}") for side in ("real", "sampled"))
+        add(
+            f"class of {len(c['names'])}, accuracy", real, sampled, c["ratio"], f"{c['chance']:.3f}"
+        )
+    for name, x in summary["angles"].items():
+        real, sampled = (_score(x, f"error_{side}", ".1f", "°") for side in ("real", "sampled"))
+        add(f"{name}, median error", real, sampled, None, "90°")
+    return rows
 
 
 def conditional_metrics(summary: Mapping[str, Any]) -> dict[str, float]:

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from scipy import fft
 
 from ldns_ray.evaluation.ragged import centred_blocks, weighted_means
-from ldns_ray.evaluation.statistics import Floats, Ints, Spikes, flatten_counts
+from ldns_ray.evaluation.statistics import Floats, Ints, Spikes, TrialStatistics, flatten_counts
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def unit_groups(correlation_NN: ArrayLike, n_groups: int = 4) -> list[Ints]:
 
 
 def trial_correlograms(
-    spikes: Spikes, groups: Sequence[Ints], n_lags: int = 20
+    spikes: Spikes | TrialStatistics, groups: Sequence[Ints], n_lags: int = 20
 ) -> TrialCorrelograms:
     """Correlograms of each trial at lags of -n_lags … n_lags bins, averaged over groups of units.
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from ldns_ray.evaluation.resampling import splits
 from ldns_ray.evaluation.statistics import (
     Floats,
     Pooled,
     Spikes,
+    TrialStatistics,
     summarise,
 )
 
@@ -32,6 +34,18 @@ def kl_psc(real: Spikes | Pooled, sampled: Spikes | Pooled) -> float:
     """
     p, q = _count_densities(*_pair(real, sampled))
     return float(max(np.sum(q * np.log(q / p)), 0.0))
+
+
+def tv_psc(real: Spikes | Pooled, sampled: Spikes | Pooled) -> float:
+    """Total variation between the distributions of the population spike count per bin, from 0 to 1.
+
+    Of the histograms as they are, without smoothing: the share of bins that would have to change.
+    """
+    a, b = _pair(real, sampled)
+    p, q = np.zeros((2, max(len(a.histogram_K), len(b.histogram_K))))
+    p[: len(a.histogram_K)] = a.histogram_K / a.n_bins
+    q[: len(b.histogram_K)] = b.histogram_K / b.n_bins
+    return float(np.abs(p - q).sum() / 2)
 
 
 def rmse_corr(real: Spikes | Pooled, sampled: Spikes | Pooled) -> float:
@@ -103,7 +117,7 @@ def mean_rate(spikes: Spikes, bin_width_s: float) -> Floats:
     return pooled.spikes_N / pooled.n_bins / _checked(bin_width_s)
 
 
-def isi_statistics(spikes: Spikes, bin_width_s: float) -> tuple[Floats, Floats]:
+def isi_statistics(spikes: Spikes | TrialStatistics, bin_width_s: float) -> tuple[Floats, Floats]:
     """(N,) mean and (N,) standard deviation of each unit's intervals, in seconds.
 
     NaN for units without an interval, so that they cannot be mistaken for fast ones.
@@ -120,7 +134,7 @@ def correlations(spikes: Spikes) -> Floats:
     return summarise(spikes).pool()[0].correlation()
 
 
-def count_densities(real: Spikes, sampled: Spikes) -> tuple[Floats, Floats]:
+def count_densities(real: Spikes | Pooled, sampled: Spikes | Pooled) -> tuple[Floats, Floats]:
     """The two densities that `kl_psc` compares, real and sampled, at counts 0, 1, 2, …"""
     return _count_densities(*_pair(real, sampled))
 
@@ -129,7 +143,7 @@ def compare(real: Spikes, sampled: Spikes, bin_width_s: float) -> dict[str, floa
     """Every distance between two sets of trials.
 
     Returns:
-        `kl_psc` (nats), `rmse_corr`, `rmse_corr_paper`, `rmse_mean_isi` and `rmse_std_isi`
+        `kl_psc` (nats), `tv_psc`, `rmse_corr`, `rmse_corr_paper`, `rmse_mean_isi` and `rmse_std_isi`
         (seconds), `rmse_mean_rate` (spikes per second), `n_silent` (units).
 
     Raises:
@@ -142,6 +156,7 @@ def compare_pooled(real: Pooled, sampled: Pooled, bin_width_s: float) -> dict[st
     """`compare` on trials that are already pooled."""
     return {
         "kl_psc": kl_psc(real, sampled),
+        "tv_psc": tv_psc(real, sampled),
         "rmse_corr": rmse_corr(real, sampled),
         "rmse_corr_paper": rmse_corr_paper(real, sampled),
         "rmse_mean_isi": rmse_mean_isi(real, sampled, bin_width_s),
@@ -179,56 +194,6 @@ def noise_floor(
     pairs = zip(pooled[::2], pooled[1::2], strict=True)
     rows = [compare_pooled(a, b, bin_width_s) for a, b in pairs]
     return {key: float(np.median([row[key] for row in rows])) for key in rows[0]}
-
-
-def bootstrap_interval(
-    real: Spikes,
-    sampled: Spikes,
-    bin_width_s: float,
-    *,
-    seed: int = 0,
-    n_resamples: int = 50,
-    level: float = 0.95,
-) -> dict[str, tuple[float, float]]:
-    """Intervals of `compare` under resampling of trials, real and sampled, with replacement.
-
-    Resampling adds its own noise and so inflates every distance; the interval has the spread of
-    the resampled values but is centred (by their median) on the value of all trials. It is cut
-    off at 0.
-    """
-    if not 0 < level < 1 or n_resamples < 2:
-        raise ValueError(
-            f"level must be between 0 and 1 and n_resamples at least 2, got {level} and "
-            f"{n_resamples}. The usual choice is level=0.95, n_resamples=50."
-        )
-    a, b = summarise(real), summarise(sampled)
-    whole = compare_pooled(*_pair(a.pool()[0], b.pool()[0]), bin_width_s)
-    rng = np.random.default_rng([seed, 2])
-    resampled = [
-        statistics.pool(
-            rng.multinomial(
-                statistics.n_trials,
-                np.full(statistics.n_trials, 1 / statistics.n_trials),
-                size=n_resamples,
-            )
-        )
-        for statistics in (a, b)
-    ]
-    rows = [compare_pooled(x, y, bin_width_s) for x, y in zip(*resampled, strict=True)]
-    intervals = {}
-    for key, value in whole.items():
-        low, middle, high = np.quantile(
-            [row[key] for row in rows], [(1 - level) / 2, 0.5, (1 + level) / 2]
-        )
-        intervals[key] = (max(value + low - middle, 0.0), value + high - middle)
-    return {key: (float(low), float(high)) for key, (low, high) in intervals.items()}
-
-
-def splits(n_trials: int, seed: int, n_splits: int) -> list[np.ndarray]:
-    """Random orders of the trials, one per split, each drawn from its own (seed, split)."""
-    if n_splits < 1:
-        raise ValueError(f"n_splits must be at least 1, got {n_splits}. The usual choice is 20.")
-    return [np.random.default_rng([seed, 1, i]).permutation(n_trials) for i in range(n_splits)]
 
 
 def _pair(real: Spikes | Pooled, sampled: Spikes | Pooled) -> tuple[Pooled, Pooled]:

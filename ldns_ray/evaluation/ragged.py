@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ldns_ray.evaluation.statistics import Floats, Ints
+from ldns_ray.evaluation.statistics import Floats, Ints, checked_weights
 
 Latents = NDArray[Any] | Sequence[NDArray[Any]]
 """Real numbers per bin: one (S, T, D) array, or a sequence of (T_i, D) arrays."""
@@ -93,12 +93,6 @@ def weighted_means(columns_SP: NDArray[Any], weights_RS: ArrayLike | None = None
 
     A weight is how often a trial counts. Without weights, one mean over all trials.
     """
-    n_trials = len(columns_SP)
-    w_RS = np.ones((1, n_trials)) if weights_RS is None else np.asarray(weights_RS, np.float64)
-    if w_RS.ndim != 2 or w_RS.shape[1] != n_trials or not (w_RS.sum(1) > 0).all():
-        raise ValueError(
-            f"weights_RS must be (R, {n_trials}) with a positive sum in every row, "
-            f"got shape {w_RS.shape}. Give one column per trial and at least one trial."
-        )
+    w_RS = checked_weights(weights_RS, len(columns_SP))
     means_RP: Floats = w_RS @ columns_SP / w_RS.sum(1, keepdims=True)
     return means_RP

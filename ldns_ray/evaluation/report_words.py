@@ -51,7 +51,13 @@ def verdict(rows: Sequence[Row]) -> Html:
     """The score of the first row, in words."""
     first, others = rows[0], rows[1:]
     score = element("p", ratio_text(first.score), class_=f"hero {level(first.score)}", aria_hidden="true")  # fmt: skip
-    said = [_of_score(first), _of_worst(first), _of_silence(first), _of_others(first, others)]
+    rivals = [row for row in others if row.kind != "real"]
+    said = [_of_score(first), _of_worst(first), _of_silence(first), _of_others(first, rivals)]
+    said += [
+        f"{row.name}, which are real, score {ratio_text(row.score)}."
+        for row in others
+        if row.kind == "real"
+    ]
     words = element("p", element("strong", first.name, "."), " ", " ".join(filter(None, said)))
     return element("div", score, words, class_="verdict")
 
@@ -113,8 +119,11 @@ def _of_others(first: Row, others: Sequence[Row]) -> str:
     best = min(others, key=lambda row: row.score)
     which = "The other candidate" if len(others) == 1 else f"Best of the {len(others)} others"
     said = f"{which}: {best.name}, {ratio_text(best.score)}"
-    a, b = first.score_interval, best.score_interval
-    if a and b:
-        overlap = "overlap" if a[0] <= b[1] and b[0] <= a[1] else "do not overlap"
-        said += f" ({interval_text(b)}; the intervals {overlap})"
-    return said + "."
+    if best.relative_score is None:
+        return said + "."
+    said += f", {ratio_text(best.relative_score)} times that of {first.name}"
+    known = best.relative_interval
+    if known is None:
+        return said + "."
+    told = "which may be chance" if known[0] <= 1 <= known[1] else "which is more than chance"
+    return f"{said} (95 % interval {interval_text(known)}, {told})."

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 Interval = tuple[float, float]
+Kind = Literal["sampled", "baseline", "real"]
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,17 @@ class Row:
     """By name, in the order of `catalogue.METRICS`; a candidate without latents has none of theirs."""
     n_silent: int
     """Units that spike in the reference and never in the samples."""
+    kind: Kind = "sampled"
+    """Baselines are made from the training trials; real trials show what a perfect model would score."""
+    relative_score: float | None = None
+    """Score over that of the first row, above 1 where the first row's candidate is closer; None in the first row."""
+    relative_interval: Interval | None = None
+    """Of that ratio, by the same resamples for both."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        return asdict(self)
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Row:
@@ -51,12 +60,8 @@ class Row:
             name: Measured(**{**m, **{k: _interval(m[k]) for k in ("interval", "ratio_interval")}})
             for name, m in values["metrics"].items()
         }
-        whole = {
-            **values,
-            "metrics": metrics,
-            "score_interval": _interval(values["score_interval"]),
-        }
-        return cls(**whole)
+        intervals = {k: _interval(values[k]) for k in ("score_interval", "relative_interval")}
+        return cls(**{**values, "metrics": metrics, **intervals})
 
 
 def _interval(value: Any) -> Interval | None:

@@ -6,17 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ldns_ray.evaluation.metrics import (
-    kl_psc,
-    rmse_corr,
-    rmse_mean_isi,
-    rmse_std_isi,
-    splits,
+from ldns_ray.evaluation.catalogue import SCORED
+from ldns_ray.evaluation.metrics import kl_psc, rmse_corr, rmse_mean_isi, rmse_std_isi
+from ldns_ray.evaluation.resampling import (
+    halvings,
+    interval,
+    measured,
+    measured_resamples,
 )
-from ldns_ray.evaluation.statistics import Pooled, Spikes, summarise
-
-METRICS = ("kl_psc", "rmse_corr", "rmse_mean_isi", "rmse_std_isi")
-"""The four distances of Kapoor, Schulz et al. 2024, table 1."""
+from ldns_ray.evaluation.statistics import Floats, Pooled, Spikes, summarise
 
 SMALLEST = {"kl_psc": 1e-6, "rmse_corr": 1e-5, "rmse_mean_isi": 1e-3, "rmse_std_isi": 1e-3}
 """Distances are raised to these before their ratio is taken (intervals: in bins), so that a ratio
@@ -29,6 +27,8 @@ class Realism:
 
     score: float
     """Geometric mean of the four ratios."""
+    interval: tuple[float, float] | None
+    """Of the score, by bootstrap over trials; None where no resamples were asked for."""
     ratios: dict[str, float]
     """Per metric: distance of the samples over distance of real trials, to the same trials."""
     distances: dict[str, float]
@@ -38,7 +38,12 @@ class Realism:
 
 
 def realism(
-    reference: Spikes, sampled: Spikes, bin_width_s: float, seed: int = 0, n_splits: int = 20
+    reference: Spikes,
+    sampled: Spikes,
+    bin_width_s: float,
+    seed: int = 0,
+    n_splits: int = 20,
+    n_resamples: int = 0,
 ) -> Realism:
     """Score samples against reference trials: d(subset of samples, A) / d(B, A).
 
@@ -58,50 +63,60 @@ def realism(
         bin_width_s: seconds per bin.
         seed: with the split's number, keys the random halves and subsets.
         n_splits: splits to take the median over.
+        n_resamples: bootstrap resamples for the interval of the score; 0 for none.
     """
     real, fake = summarise(reference), summarise(sampled)
-    half = real.n_trials // 2
-    if half < 1:
-        raise ValueError(
-            f"realism needs at least 2 reference trials to split, got {real.n_trials}. "
-            "Give a larger reference split."
-        )
-    if real.n_units != fake.n_units:
-        raise ValueError(
-            f"reference and sampled must have the same units, got {real.n_units} and "
-            f"{fake.n_units}. Select the same units on both sides, in the same order."
-        )
-    size = min(half, fake.n_trials)
-    halves_RS = np.zeros((2 * n_splits, real.n_trials))
-    subsets_RS = np.zeros((n_splits, fake.n_trials))
-    for i, order_S in enumerate(splits(real.n_trials, seed, n_splits)):
-        halves_RS[2 * i, order_S[:half]] = 1
-        halves_RS[2 * i + 1, order_S[half : half + size]] = 1
-        subset_S = np.random.default_rng([seed, 3, i]).permutation(fake.n_trials)[:size]
-        subsets_RS[i, subset_S] = 1
-    halves, subsets = real.pool(halves_RS), fake.pool(subsets_RS)
+    check_sets(real.n_trials, real.n_units, fake.n_units)
 
-    distances_RM = np.array(
-        [_distances(a, c, bin_width_s) for a, c in zip(halves[::2], subsets, strict=True)]
-    )
-    floors_RM = np.array(
-        [_distances(a, b, bin_width_s) for a, b in zip(halves[::2], halves[1::2], strict=True)]
-    )
-    ratios_RM = distances_RM / floors_RM
+    def distances(a: Pooled, candidate: Pooled) -> list[float]:
+        return list(scored_distances(a, candidate, bin_width_s).values())
 
-    def medians(values_RM: np.ndarray) -> dict[str, float]:
-        return dict(zip(METRICS, np.median(values_RM, axis=0).tolist(), strict=True))
+    drawn = halvings(real.n_trials, fake.n_trials, seed, n_splits)
+    distances_IM, floors_IM = measured(real, fake, distances, drawn)
+    score, found = float(score_of(distances_IM, floors_IM)), None
+    if n_resamples:
+        resampled = measured_resamples(real, fake, distances, seed, n_resamples)
+        found = interval(score, score_of(*resampled))
+
+    def medians(values_IM: Floats) -> dict[str, float]:
+        names = [metric.name for metric in SCORED]
+        return dict(zip(names, np.median(values_IM, axis=0).tolist(), strict=True))
 
     return Realism(
-        score=float(np.median(np.exp(np.log(ratios_RM).mean(1)))),
-        ratios=medians(ratios_RM),
-        distances=medians(distances_RM),
-        floors=medians(floors_RM),
+        score=score,
+        interval=found,
+        ratios=medians(distances_IM / floors_IM),
+        distances=medians(distances_IM),
+        floors=medians(floors_IM),
     )
 
 
-def _distances(a: Pooled, candidate: Pooled, bin_width_s: float) -> list[float]:
-    """The four distances, never below `SMALLEST`."""
+def check_sets(n_reference: int, n_units: int, n_sampled_units: int) -> None:
+    """Raise ValueError for a reference that has no two halves, or samples of other units."""
+    if n_reference < 2:
+        raise ValueError(
+            f"realism needs at least 2 reference trials to split, got {n_reference}. "
+            "Give a larger reference split."
+        )
+    if n_units != n_sampled_units:
+        raise ValueError(
+            f"reference and sampled must have the same units, got {n_units} and "
+            f"{n_sampled_units}. Select the same units on both sides, in the same order."
+        )
+
+
+def score_of(distances_IM: Floats, floors_IM: Floats) -> Floats:
+    """Median over halvings of the geometric mean of the ratios of the metrics in `SCORED`, the first ones.
+
+    Both are (…, I, M), and the result (…).
+    """
+    of_score = slice(len(SCORED))
+    log_ratio = np.log(distances_IM[..., of_score]) - np.log(floors_IM[..., of_score])
+    return np.asarray(np.median(np.exp(log_ratio.mean(-1)), axis=-1))
+
+
+def scored_distances(a: Pooled, candidate: Pooled, bin_width_s: float) -> dict[str, float]:
+    """The four distances, in the order of `SCORED`, never below `SMALLEST`."""
     values = {
         "kl_psc": kl_psc(a, candidate),
         "rmse_corr": rmse_corr(a, candidate),
@@ -109,4 +124,4 @@ def _distances(a: Pooled, candidate: Pooled, bin_width_s: float) -> list[float]:
         "rmse_std_isi": rmse_std_isi(a, candidate, bin_width_s, penalise_silent=True),
     }
     scale = {"rmse_mean_isi": bin_width_s, "rmse_std_isi": bin_width_s}
-    return [max(values[key], SMALLEST[key] * scale.get(key, 1.0)) for key in METRICS]
+    return {key: max(x, SMALLEST[key] * scale.get(key, 1.0)) for key, x in values.items()}

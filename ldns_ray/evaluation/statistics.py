@@ -98,13 +98,7 @@ class TrialStatistics:
 
         Without weights, the one result is the whole recording.
         """
-        shape = (1, self.n_trials)
-        w_RS = np.ones(shape) if weights_RS is None else np.asarray(weights_RS, np.float64)
-        if w_RS.ndim != 2 or w_RS.shape[1] != self.n_trials or not (w_RS.sum(1) > 0).all():
-            raise ValueError(
-                f"weights_RS must be (R, {self.n_trials}) with a positive sum in every row, "
-                f"got shape {w_RS.shape}. Give one column per trial and at least one trial."
-            )
+        w_RS = checked_weights(weights_RS, self.n_trials)
         gram_RNN = self._gram(w_RS)
         spikes_RN = w_RS @ self.spikes_SN
         isi_n_RN = w_RS @ np.maximum(self.spikes_SN - 1, 0)  # intervals never cross trials
@@ -154,6 +148,18 @@ class TrialStatistics:
         return lower_RNN + np.tril(lower_RNN, -1).transpose(0, 2, 1)
 
 
+def checked_weights(weights_RS: ArrayLike | None, n_trials: int) -> Floats:
+    """(R, S) weights of the trials; without any, one row of ones. Raises ValueError for what is no weighting."""
+    shape = (1, n_trials)
+    w_RS = np.ones(shape) if weights_RS is None else np.asarray(weights_RS, np.float64)
+    if w_RS.ndim != 2 or w_RS.shape[1] != n_trials or not (w_RS.sum(1) > 0).all():
+        raise ValueError(
+            f"weights_RS must be (R, {n_trials}) with a positive sum in every row, "
+            f"got shape {w_RS.shape}. Give one column per trial and at least one trial."
+        )
+    return w_RS
+
+
 def summarise(spikes: Spikes | TrialStatistics) -> TrialStatistics:
     """Reduce spike counts, an (S, T, N) array or (T_i, N) arrays, to `TrialStatistics`.
 
@@ -177,8 +183,10 @@ def summarise(spikes: Spikes | TrialStatistics) -> TrialStatistics:
     return TrialStatistics(counts_XN, n_bins_S, population_X, spikes_SN, isi_sum_SN, isi_square_SN)
 
 
-def flatten_counts(spikes: Spikes) -> tuple[NDArray[np.unsignedinteger], Ints]:
+def flatten_counts(spikes: Spikes | TrialStatistics) -> tuple[NDArray[np.unsignedinteger], Ints]:
     """Lay trials end to end: (X, N) unsigned counts and the (S,) bins per trial, validated."""
+    if isinstance(spikes, TrialStatistics):
+        return spikes.counts_XN, spikes.n_bins_S
     if isinstance(spikes, Sequence):
         trials = [np.asarray(trial) for trial in spikes]
         if not trials:

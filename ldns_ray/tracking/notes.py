@@ -10,12 +10,15 @@ UNSCORED = "Not evaluated yet."
 SCALE = "1 is as close as the data is to itself, lower is better"
 
 
-def outcome(score: float, baseline: float, split: str) -> str:
-    """A score in words, with what it is measured by."""
+def outcome(
+    score: float, interval: tuple[float, float] | None, others: Mapping[str, float], split: str
+) -> str:
+    """A score in words, with what it is measured by. others: scores of baselines and real trials, by name."""
+    within = "" if interval is None else f" (95 % interval {interval[0]:.2f} to {interval[1]:.2f})"
+    beside = "".join(f"; {name}: {x:.2f}" for name, x in others.items())
     return (
-        f"**Score {score:.2f}** on the {split} split: the samples are {score:.2f} times as far from held-out trials as "
-        f"other real trials are. {SCALE}; the baseline, PSTH + Poisson, "
-        f"scores {baseline:.2f}."
+        f"**Score {score:.2f}**{within} on the {split} split: the samples are {score:.2f} times as far from held-out trials "
+        f"as other real trials are. {SCALE}{beside}."
     )
 
 

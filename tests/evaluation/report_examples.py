@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 from matplotlib.figure import Figure
 
 from ldns_ray.data.card import Card
-from ldns_ray.evaluation import plots
 from ldns_ray.evaluation.catalogue import SCORED
 from ldns_ray.evaluation.html import VOID
+from ldns_ray.evaluation.plots.style import png
 from ldns_ray.evaluation.report import Report
 from ldns_ray.evaluation.rows import Measured, Row
 
@@ -71,7 +71,7 @@ def card(name: str = "pmd", **changes: object) -> Card:
 
 def picture(width: float, height: float) -> bytes:
     """A PNG file of so many inches."""
-    return plots.png(Figure(figsize=(width, height)))
+    return png(Figure(figsize=(width, height)))
 
 
 def report(**changes: object) -> Report:

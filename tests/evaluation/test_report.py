@@ -186,11 +186,13 @@ def verdict(*rows):
 
 
 def test_the_verdict_tells_the_score_and_the_best_other():
-    said = verdict(row(), row("far", 9.0), row("PSTH + Poisson", 2.68))
+    best = row("PSTH + Poisson", 2.68, relative_score=2.23, relative_interval=(1.71, 2.94))
+    said = verdict(row(), row("far", 9.0), best)
     assert "LDNS. Score 1.20 (95 % interval 1.05–1.41): 1 is as close as the data is to itself" in said  # fmt: skip
     assert "Worst is RMSE sd ISI, 1.67 times its floor." in said
     assert said.endswith(
-        "Best of the 2 others: PSTH + Poisson, 2.68 (2.35–3.15; the intervals do not overlap)."
+        "Best of the 2 others: PSTH + Poisson, 2.68, 2.23 times that of LDNS (95 % interval 1.71–2.94, "
+        "which is more than chance)."
     )
     assert "includes 1" not in said
 
@@ -198,7 +200,10 @@ def test_the_verdict_tells_the_score_and_the_best_other():
 def test_the_verdict_tells_what_the_intervals_allow():
     assert "The interval includes 1" in verdict(row(score=1.05))
     assert "Closer than the data is to itself" in verdict(row(score=0.5))
-    assert "the intervals overlap" in verdict(row(), row("b", 1.3))
+    close = row("b", 1.3, relative_score=1.08, relative_interval=(0.9, 1.3))
+    assert verdict(row(), close).endswith("(95 % interval 0.90–1.30, which may be chance).")
+    alone = row("b", 1.3, relative_score=1.08)
+    assert verdict(row(), alone).endswith("b, 1.30, 1.08 times that of LDNS.")
     said = verdict(without_intervals(row()), without_intervals(row("b", 1.3)))
     assert "(no interval was computed)" in said
     assert said.endswith("The other candidate: b, 1.30.")

@@ -10,16 +10,18 @@ PROVENANCE = {
 
 
 def test_a_score_has_its_reference():
-    text = notes.outcome(1.2, 2.684, "test")
-    assert text.startswith("**Score 1.20** on the test split: the samples are 1.20 times as far")
+    text = notes.outcome(1.2, (1.05, 1.4), {"PSTH + Poisson": 2.684}, "test")
+    assert text.startswith(
+        "**Score 1.20** (95 % interval 1.05 to 1.40) on the test split: the samples are 1.20 times as far"
+    )
     assert "1 is as close as the data is to itself, lower is better" in text
-    assert text.endswith("PSTH + Poisson, scores 2.68.")
+    assert text.endswith("; PSTH + Poisson: 2.68.")
 
 
 def test_a_run_of_a_model():
     data = notes.dataset("speech", "ef", "/data/speech")
     text = notes.model_run(
-        "LDNS `reach`.", data=data, result=notes.outcome(1.2, 2.7, "val"), places={"Model": "`/m`"},
+        "LDNS `reach`.", data=data, result=notes.outcome(1.2, None, {}, "val"), places={"Model": "`/m`"},
         command="python jobs/train.py reach", commit=COMMIT,
     )  # fmt: skip
     score, what, places, again = text.split("\n\n")

@@ -13,14 +13,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from ldns_ray.evaluation.catalogue import FURTHER, SCORED, Metric
-from ldns_ray.evaluation.plots.style import DPI, MARKS, Mark, cut, finished, styled
+from ldns_ray.evaluation.plots.style import DPI, MARKS, REAL, Mark, cut, finished, styled
 from ldns_ray.evaluation.rows import Interval, Row
 
 BAND = (1 / 1.5, 1.5)
-"""Where real trials lie when they are compared like samples: five ratios of six of the four scored metrics, measured
-with twelve random halves of 728 trials of a premotor recording."""
+"""Where real trials lie when they are compared like samples: four ratios of five, measured on the scored metrics with
+twelve random halves of 728 trials of a premotor recording."""
 LANE, SCORE_LANE, GAP = 0.1, 0.165, 0.14
 """Inches of a candidate in a metric's line and in the score's, which has numbers, and between lines."""
+REAL_MARK = Mark(REAL, "d", "-")
 WIDEST = 1e3
 """Ratios beyond this, or below its inverse, stand at the edge."""
 
@@ -56,7 +57,10 @@ def overview(rows: Sequence[Row]) -> Figure:
     """
     if not rows:
         raise ValueError("rows is empty. Pass one row per candidate.")
-    rows = rows[: len(MARKS)]
+    rivals = [row for row in rows[1:] if row.kind != "real"]
+    rank = 1 + sum(row.score < rows[0].score for row in rivals)
+    of = f", rank {rank} of {1 + len(rivals)}" if rivals else ""
+    rows, marks = _marked(rows)
     scored, further = _lines(rows)
     lines = [*scored, *further]
     height = lines[-1].bottom + GAP / 2
@@ -69,7 +73,7 @@ def overview(rows: Sequence[Row]) -> Figure:
     ax.axvline(1, color="0.35", linewidth=1.2, zorder=1)
     for line in lines:
         for i, (value, interval, mark) in enumerate(
-            zip(line.values, line.intervals, MARKS, strict=False)
+            zip(line.values, line.intervals, marks, strict=True)
         ):
             if value is not None and not np.isnan(value):
                 end = _dot(ax, value, interval, line.at(i), mark, (low, high))
@@ -80,13 +84,10 @@ def overview(rows: Sequence[Row]) -> Figure:
         section = line in (lines[1], *further[:1])
         ax.axhline(line.top - GAP / 2, color="0.4" if section else "0.9", linewidth=0.8, zorder=0)
     _labels(ax, lines)
-    leader = rows[0]
-    rank = 1 + sum(row.score < leader.score for row in rows)
-    of = f", rank {rank} of {len(rows)}" if len(rows) > 1 else ""
-    ax.set_title(f"Realism of {cut(leader.name, 40)}: {leader.score:.2f}{of} (1 is as close as the data is to itself)")  # fmt: skip
+    ax.set_title(f"Realism of {cut(rows[0].name, 40)}: {rows[0].score:.2f}{of} (1 is as close as the data is to itself)")  # fmt: skip
     handles = [
         Line2D([], [], color=mark.colour, marker=mark.marker, linestyle="-", linewidth=1.2, markersize=6, label=cut(row.name, 40))
-        for row, mark in zip(rows, MARKS, strict=False)
+        for row, mark in zip(rows, marks, strict=True)
     ]  # fmt: skip
     fig.legend(
         handles=handles,
@@ -96,6 +97,14 @@ def overview(rows: Sequence[Row]) -> Figure:
         fontsize=9,
     )
     return finished(fig)
+
+
+def _marked(rows: Sequence[Row]) -> tuple[list[Row], list[Mark]]:
+    """The rows that are drawn, and their marks: real trials are black, others as in all pictures."""
+    free = iter(MARKS)
+    marks = [REAL_MARK if row.kind == "real" else next(free, None) for row in rows]
+    drawn = [(row, mark) for row, mark in zip(rows, marks, strict=True) if mark is not None]
+    return [row for row, _ in drawn], [mark for _, mark in drawn]
 
 
 def _lines(rows: Sequence[Row]) -> tuple[list[Line], list[Line]]:

@@ -81,14 +81,14 @@ def _differences(ax: Axes, hertz_F: Floats, decibels_DF: Floats) -> None:
         ylim=(1.2 * low, 1.2 * high),
     )
     _logarithmic(ax, hertz_F)
-    ax.set_title(f"Mean over all {len(decibels_DF)} latents{_rms(decibels_DF)}")
+    ax.set_title(f"All {len(decibels_DF)} latents{_rms(decibels_DF)}")
     styled(ax)
     ax.legend()
 
 
 def _rms(decibels: Floats) -> str:
     """The size of a difference, in words."""
-    return f": RMS {np.sqrt(np.mean(decibels**2)):.2g} dB"
+    return f": {np.sqrt(np.mean(decibels**2)):.2g} dB off (RMS)"
 
 
 def _logarithmic(ax: Axes, hertz_F: Floats) -> None:

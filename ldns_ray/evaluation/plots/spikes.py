@@ -75,7 +75,7 @@ def population_counts(
     others: spikes of further candidates by name, as thin lines.
     """
     a, b = (summarise(x).pool()[0] for x in (real, sampled))
-    densities = metrics.count_densities(real, sampled)
+    densities = metrics.count_densities(a, b)
     fig, ((ax,),) = new_figure(1, 1, (7.2, 4.2))
     smallest = 1.0
     kl = metrics.kl_psc(a, b)
@@ -88,8 +88,9 @@ def population_counts(
         ax.bar(np.arange(len(share)) + shift, share, 0.4, color=colour, alpha=0.35)
         ax.plot(np.arange(len(density)), density, color=colour, linewidth=1.6, label=label)
     for name, spikes, mark in marked(others):
-        density = metrics.count_densities(real, spikes)[1]
-        label = f"{cut(name, 24)}, KL = {metrics.kl_psc(real, spikes):.2g} nats"
+        c = summarise(spikes).pool()[0]
+        density = metrics.count_densities(a, c)[1]
+        label = f"{cut(name, 24)}, KL = {metrics.kl_psc(a, c):.2g} nats"
         ax.plot(
             np.arange(len(density)), density, color=mark.colour, linestyle=mark.dashes, linewidth=1.1, label=label
         )  # fmt: skip

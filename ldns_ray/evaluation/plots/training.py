@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from ldns_ray.evaluation.plots.style import OTHER, SAMPLED, finished, new_figure
 from ldns_ray.evaluation.statistics import Floats
 
-LARGE_RANGE = 30
+LARGE_RANGE = 10
 """Losses so many times as large as the smallest are hard to see on a linear axis."""
 
 

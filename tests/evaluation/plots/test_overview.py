@@ -1,5 +1,7 @@
 """The overview holds every ratio of every candidate where its line is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -98,6 +100,7 @@ def test_metrics_that_a_candidate_lacks_leave_its_place_empty():
 @pytest.mark.parametrize("n", [1, 8, 9])
 def test_one_to_eight_candidates_fit(n):
     figure = overview([row(f"{i} " + 60 * "x", 1.0 + i, dict.fromkeys(ALL, 2.0)) for i in range(n)])
+    assert ("rank 1 of 9" in figure.axes[0].get_title()) == (n == 9)
     assert len({d[2:] for d in dots(figure.axes[0])}) == min(n, len(MARKS))
     assert png(figure).startswith(b"\x89PNG")
 
@@ -117,3 +120,14 @@ def test_ratios_beyond_the_axis_stand_at_its_edge(ratio, marker):
 def test_no_candidate_is_an_error():
     with pytest.raises(ValueError, match="rows is empty"):
         overview([])
+
+
+def test_real_trials_are_black_and_have_no_rank():
+    real = replace(row("Training trials", 0.9, dict.fromkeys(ALL, 1.0)), kind="real")
+    rows = [row("LDNS", 1.25, dict.fromkeys(ALL, 2.0)), row("PSTH", 2.5, dict.fromkeys(ALL, 3.0)), real, row("Next", 3.0, {})]  # fmt: skip
+    figure = overview(rows)
+    assert "rank 1 of 3" in figure.axes[0].get_title()
+    found = {d[0]: d[2:] for d in dots(figure.axes[0])}
+    assert found[0.9] == ("#000000", "d")
+    assert found[3.0][0] in (MARKS[1].colour.upper(), MARKS[2].colour.upper())
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [r.name for r in rows]

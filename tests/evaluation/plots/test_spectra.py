@@ -21,12 +21,12 @@ def test_the_latents_of_most_real_power_are_shown():
         np.testing.assert_allclose(sampled.get_ydata(), sampled_DF[d, 1:])
         np.testing.assert_allclose(real.get_xdata(), FREQUENCIES[1:])
         assert ax.get_xscale() == ax.get_yscale() == "log"
-        assert ax.get_title() == f"Latent {d + 1}: RMS 3 dB"
+        assert ax.get_title() == f"Latent {d + 1}: 3 dB off (RMS)"
         assert ax.get_ylim() == panels[0].get_ylim()
     _, *single, mean = last.lines
     assert len(single) == 5
     np.testing.assert_allclose(mean.get_ydata(), 10 * np.log10([2.0, 2.0, 2.0]))
-    assert last.get_title() == "Mean over all 5 latents: RMS 3 dB"
+    assert last.get_title() == "All 5 latents: 3 dB off (RMS)"
 
 
 def test_the_mean_is_over_latents_in_decibels():
