@@ -454,7 +454,8 @@ def test_nothing_is_lost_when_the_server_restarts(tmp_path):
             time.sleep(4)
             again = local.up(tmp_path, ("mlflow",))["mlflow"]
             assert again.address == server.address
-            assert float(writer.stdout.readline()) < 0.1
+            # Far less than the server was away for, however busy the machine.
+            assert float(writer.stdout.readline()) < 2
             assert writer.wait(timeout=120) == 0
         tracking = connect(server.address, "outage")
         for key, scale in (("loss", 7), ("val_loss", 3)):
