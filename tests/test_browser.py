@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from ldns_ray import local
 from ldns_ray.data.shards import read_card
-from ldns_ray.observers import COMPARED
+from ldns_ray.logged import COMPARED
 from ldns_ray.tracking.connection import connect
 from search_spaces.speech import SPACE
 
