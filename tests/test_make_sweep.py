@@ -24,7 +24,7 @@ def test_make_sweep_twice_and_stop(made):
     }
     for title in ("KL population count", "RMSE correlations", "RMSE mean ISI", "RMSE sd ISI"):
         assert title in lines[header]
-    assert "on the test split" in first
+    assert "beside the test split" in first
     assert "PSTH + Poisson" in first
     url = re.search(r"^Results: .* and (http://\S+)$", first, re.M)[1]
     assert urllib.request.urlopen(url.partition("#")[0], timeout=10).status == 200
