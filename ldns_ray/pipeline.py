@@ -53,7 +53,7 @@ VERSIONS = {
     "diffusion": 1,
     "observation": 1,
     "samples": 1,
-    "evaluation": 3,
+    "evaluation": 4,
 }
 """Raise a stage's number when its code gives other results: what is stored is then made anew."""
 STAGES = tuple(VERSIONS)

@@ -4,8 +4,8 @@ Distances between two sets of trials:
 
 - `metrics`: of spike counts and intervals; `variability`, `correlograms`, `spectra`: of the units' firing and of latents.
 - `statistics`, `recording`: the per-trial sums that make any subset of trials cheap to evaluate.
-- `resampling`: random halves and bootstrap resamples; `score`: `realism`, in which 1 means "as close as the data is to
-  itself"; `comparison`: every candidate beside its noise floor, with intervals.
+- `resampling`: random halves and bootstrap resamples; `measurement`: distances and floors in them; `score`: `realism`, in
+  which 1 means "as close as the data is to itself"; `comparison`: every candidate beside its noise floor, with intervals.
 
 Beside them: `likelihood` on entries the encoder did not see, `decoding` and `conditional` of what samples were asked
 for, `novelty` of samples beside the training trials, and the baselines `baselines` (smoothed PSTHs, and Poisson samples

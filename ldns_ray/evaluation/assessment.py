@@ -41,7 +41,7 @@ class Assessment:
     novelty_in: str
     """What trials were compared in: latents, or smoothed counts where there are none."""
     units: dict[str, list[Any]]
-    """Table of the units' statistics, `units.unit_table`, for the reference and every row."""
+    """Table of the units' statistics, `units.unit_table`, of the reference, the candidates and the baselines."""
     warnings: list[str]
 
 

@@ -31,7 +31,7 @@ from ldns_ray.evaluation.decoding_intervals import (
     class_intervals,
     trace_intervals,
 )
-from ldns_ray.evaluation.labels import Labels, class_labels
+from ldns_ray.evaluation.labels import SplitLabels, class_labels
 from ldns_ray.evaluation.rows import Interval
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.blocks import decode
@@ -117,7 +117,7 @@ def decode_samples(
     conditions: Sequence[str] = (),
     covariates: Sequence[str] = (),
     label: str = "",
-    labels: Labels = (None, None),
+    labels: SplitLabels = (None, None),
     from_s: float = 0.0,
 ) -> Conditional:
     """Decoders of the training trials on real held-out trials and on sampled ones.
@@ -129,7 +129,7 @@ def decode_samples(
             trial, angles where they are the cosine and sine of one.
         covariates: the same, per bin; each is decoded from the rates of its bin.
         label: the condition whose values are the classes; empty: every condition that has few.
-        labels: classes of `train` and of `real`, as `comparison.split_labels` makes them of `label`.
+        labels: classes of `train` and of `real`, as `labels.split_labels` makes them of `label`.
         from_s: start of the spike counts that classes and angles are decoded from, seconds into the trial.
     """
     traces = {

@@ -19,7 +19,14 @@ from numpy.typing import ArrayLike
 from scipy import fft
 
 from ldns_ray.evaluation.ragged import centred_blocks, weighted_means
-from ldns_ray.evaluation.statistics import Floats, Ints, Spikes, TrialStatistics, flatten_counts
+from ldns_ray.evaluation.statistics import (
+    Floats,
+    Ints,
+    Spikes,
+    TrialStatistics,
+    flatten_counts,
+    rms,
+)
 
 
 @dataclass(frozen=True)
@@ -115,12 +122,12 @@ def trial_correlograms(
 def rmse_autocorr(a: Correlograms, b: Correlograms) -> float:
     """RMS difference of the autocorrelograms over groups and lags other than 0, spikes²/bin²."""
     difference_GL = _difference(a.auto_GL, b.auto_GL)
-    return _rms(np.delete(difference_GL, difference_GL.shape[1] // 2, axis=1))
+    return rms(np.delete(difference_GL, difference_GL.shape[1] // 2, axis=1))
 
 
 def rmse_crosscorr(a: Correlograms, b: Correlograms) -> float:
     """RMS difference of the cross-correlograms over groups and lags, spikes²/bin²."""
-    return _rms(_difference(a.cross_GL, b.cross_GL))
+    return rms(_difference(a.cross_GL, b.cross_GL))
 
 
 def _lags(spectrum_bF: Floats, n_fft: int, n_lags: int) -> Floats:
@@ -148,7 +155,3 @@ def _difference(a_GL: Floats, b_GL: Floats) -> Floats:
             f"{b_GL.shape}. Use the groups of the real data and one n_lags for both."
         )
     return a_GL - b_GL
-
-
-def _rms(x: Floats) -> float:
-    return float(np.sqrt(np.mean(x**2)))

@@ -10,7 +10,7 @@ from ldns_ray.data.card import Card
 from ldns_ray.evaluation.assessment import assess
 from ldns_ray.evaluation.autoencoder_likelihood import autoencoder_likelihood
 from ldns_ray.evaluation.conditional import Conditional, decode_samples, decoded_rates, with_rates
-from ldns_ray.evaluation.labels import Labels, split_labels
+from ldns_ray.evaluation.labels import SplitLabels, split_labels
 from ldns_ray.evaluation.pictures import pictures
 from ldns_ray.evaluation.plots import training
 from ldns_ray.evaluation.results import Results, results
@@ -52,7 +52,7 @@ def evaluate(
     return results(assessment, figures, decoded, e, len(reference), likelihood=likelihood)
 
 
-def _decoded(experiment: Experiment, trials: Evaluated, labels: Labels) -> Conditional:
+def _decoded(experiment: Experiment, trials: Evaluated, labels: SplitLabels) -> Conditional:
     """What is decoded of the conditions and covariates that the samples were asked for."""
     e, d = experiment.evaluation, experiment.diffusion
     train, reference = trials.train, trials.reference

@@ -11,7 +11,8 @@ from ldns_ray.data.batches import TrialSet
 MAX_CLASSES = 32
 """Conditions with at most so many distinct values are classes of the PSTH."""
 
-Labels = tuple[np.ndarray | None, np.ndarray | None]
+SplitLabels = tuple[np.ndarray | None, np.ndarray | None]
+"""Of two splits."""
 
 
 def class_labels(conditions: Mapping[str, np.ndarray], condition: str = "") -> np.ndarray | None:
@@ -35,7 +36,7 @@ def class_labels(conditions: Mapping[str, np.ndarray], condition: str = "") -> n
     return np.asarray(labels.ravel())
 
 
-def split_labels(train: TrialSet, other: TrialSet, condition: str = "") -> Labels:
+def split_labels(train: TrialSet, other: TrialSet, condition: str = "") -> SplitLabels:
     """`class_labels` of two splits, numbered alike; None for both if a class is missing from `train`."""
     both = {k: np.concatenate((v, other.conditions[k])) for k, v in train.conditions.items()}
     labels = class_labels(both, condition)

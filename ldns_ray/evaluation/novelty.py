@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ldns_ray.evaluation.bootstrap import interval
 from ldns_ray.evaluation.ragged import Latents, flatten_latents
 from ldns_ray.evaluation.statistics import Floats, Ints
 
@@ -138,10 +139,11 @@ def novelty(
         np.median(rng.choice(distances_A, (n_resamples, len(distances_A))), axis=1)
         for distances_A in (sampled_A, held_out_A)
     ]
-    low, high = np.quantile(_ratio(*medians), [(1 - level) / 2, (1 + level) / 2])
+    bounds = interval(_ratio(*medians), level)
+    assert bounds is not None  # distances are finite
     return Novelty(
         ratio=float(_ratio(np.median(sampled_A), np.median(held_out_A))),
-        interval=(float(low), float(high)),
+        interval=bounds,
         copied=float(np.mean(sampled_A < near)),
         distances_sampled_S=sampled_A,
         distances_held_out_S=held_out_A,

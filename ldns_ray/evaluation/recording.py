@@ -20,7 +20,7 @@ from ldns_ray.evaluation.correlograms import (
     trial_correlograms,
     unit_groups,
 )
-from ldns_ray.evaluation.metrics import rmse_corr_paper, rmse_mean_rate, tv_psc
+from ldns_ray.evaluation.metrics import published_share, rmse_mean_rate, tv_psc
 from ldns_ray.evaluation.score import scored_distances
 from ldns_ray.evaluation.spectra import Spectra, TrialSpectra, latent_spectrum, trial_spectra
 from ldns_ray.evaluation.statistics import Ints, Pooled, Spikes, TrialStatistics, summarise
@@ -97,9 +97,10 @@ class Yardstick:
 
         Those of the score are `score.scored_distances`, with their penalty for silent units.
         """
+        scored = scored_distances(a.spikes, b.spikes, self.bin_width_s)
         further = {
             "tv_psc": tv_psc(a.spikes, b.spikes),
-            "rmse_corr_paper": rmse_corr_paper(a.spikes, b.spikes),
+            "rmse_corr_paper": scored["rmse_corr"] * published_share(a.spikes.n_units),
             "rmse_mean_rate": rmse_mean_rate(a.spikes, b.spikes, self.bin_width_s),
             "rmse_std_rate": rmse_std_rate(a.variability, b.variability, self.bin_width_s),
             "rmse_fano": rmse_fano(a.variability, b.variability),
@@ -109,7 +110,7 @@ class Yardstick:
         if a.spectra is not None and b.spectra is not None:
             further["latent_spectrum"] = latent_spectrum(a.spectra, b.spectra)
         bounded = {name: max(value, SMALLEST[name]) for name, value in further.items()}
-        known = scored_distances(a.spikes, b.spikes, self.bin_width_s) | bounded
+        known = scored | bounded
         return {name: known[name] for name in METRICS if name in known}
 
 

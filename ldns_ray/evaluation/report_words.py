@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ldns_ray.evaluation.catalogue import METRICS, SCORED
 from ldns_ray.evaluation.html import Html, element
+from ldns_ray.evaluation.metrics import TELLING_INTERVALS
 from ldns_ray.evaluation.report_tables import (
     LEVELS,
     further_metrics,
@@ -41,8 +42,9 @@ TERMS = (
     ),
     (
         "Silent units",
-        "Units that spike in the reference and never in the samples. In the score, they count with the largest error "
-        "that an inter-spike interval can have.",
+        "Units that spike in the reference and never in the samples. In the score, those with "
+        f"{TELLING_INTERVALS} inter-spike intervals or more in a half of the reference count with the largest error "
+        "that an interval can have.",
     ),
 )
 

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import fft
 
 from ldns_ray.evaluation.ragged import Latents, centred_blocks, flatten_latents, weighted_means
-from ldns_ray.evaluation.statistics import Floats, Ints
+from ldns_ray.evaluation.statistics import Floats, Ints, rms
 
 MOST_BANDS = 32
 
@@ -129,7 +129,12 @@ def latent_spectrum(a: Spectra, b: Spectra) -> float:
             f"Spectra must have the same latents and bands, got shapes {a.power_DF.shape} and "
             f"{b.power_DF.shape}. Give both the same latents and one n_fft."
         )
-    mean_D1 = np.maximum(a.power_DF.mean(1), b.power_DF.mean(1))[:, None]
+    a_DF, b_DF = raised(a.power_DF, b.power_DF)
+    return rms(10 * np.log10(a_DF / b_DF))
+
+
+def raised(a_DF: Floats, b_DF: Floats) -> tuple[Floats, Floats]:
+    """Powers of both from `POWER_FLOOR` of the latent's mean power up; 1 where a latent has no power at all."""
+    mean_D1 = np.maximum(a_DF.mean(1), b_DF.mean(1))[:, None]
     floor_D1 = np.where(mean_D1 > 0, POWER_FLOOR * mean_D1, 1.0)
-    decibels_DF = 10 * np.log10(np.maximum(a.power_DF, floor_D1) / np.maximum(b.power_DF, floor_D1))
-    return float(np.sqrt(np.mean(decibels_DF**2)))
+    return np.maximum(a_DF, floor_D1), np.maximum(b_DF, floor_D1)

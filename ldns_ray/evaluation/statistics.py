@@ -160,6 +160,11 @@ def checked_weights(weights_RS: ArrayLike | None, n_trials: int) -> Floats:
     return w_RS
 
 
+def rms(x: Floats) -> float:
+    """Root mean square; 0 of nothing."""
+    return float(np.sqrt(np.mean(x**2))) if x.size else 0.0
+
+
 def summarise(spikes: Spikes | TrialStatistics) -> TrialStatistics:
     """Reduce spike counts, an (S, T, N) array or (T_i, N) arrays, to `TrialStatistics`.
 

@@ -15,16 +15,18 @@ def unit_statistics(spikes: Spikes, bin_width_s: float) -> dict[str, np.ndarray]
     """Statistics of each unit, (N,) each, by name.
 
     `spikes`; `mean_rate_hz`, and `sd_rate_hz` of a trial's rate over trials; `fano` of the counts in windows of
-    `variability.WINDOW_S`; `mean_isi_s` and `sd_isi_s`, NaN for units without an inter-spike interval.
+    `variability.WINDOW_S`, NaN for units without a spike in any; `mean_isi_s` and `sd_isi_s`, NaN for units without an
+    inter-spike interval.
     """
     trials = summarise(spikes)
-    v = trial_variability(trials, bin_width_s).pool()[0]
+    of_trials = trial_variability(trials, bin_width_s)
+    v = of_trials.pool()[0]
     mean_isi_N, sd_isi_N = isi_statistics(trials, bin_width_s)
     return {
         "spikes": trials.spikes_SN.sum(0).astype(np.int64),
         "mean_rate_hz": v.mean_rate_N / bin_width_s,
         "sd_rate_hz": v.sd_rate_N / bin_width_s,
-        "fano": v.fano_N,
+        "fano": np.where(of_trials.window_sum_SN.any(0), v.fano_N, np.nan),
         "mean_isi_s": mean_isi_N,
         "sd_isi_s": sd_isi_N,
     }

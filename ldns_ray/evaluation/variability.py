@@ -16,6 +16,7 @@ from ldns_ray.evaluation.statistics import (
     Spikes,
     TrialStatistics,
     checked_weights,
+    rms,
     summarise,
 )
 
@@ -105,9 +106,9 @@ def _window_counts(trials: TrialStatistics, width: int, n_windows_S: Ints) -> In
 
 def rmse_std_rate(real: Variability, sampled: Variability, bin_width_s: float) -> float:
     """RMSE over units of the standard deviation of rates over trials, in spikes per second."""
-    return float(np.sqrt(np.mean((real.sd_rate_N - sampled.sd_rate_N) ** 2))) / bin_width_s
+    return rms(real.sd_rate_N - sampled.sd_rate_N) / bin_width_s
 
 
 def rmse_fano(real: Variability, sampled: Variability) -> float:
     """RMSE over units of the Fano factor."""
-    return float(np.sqrt(np.mean((real.fano_N - sampled.fano_N) ** 2)))
+    return rms(real.fano_N - sampled.fano_N)

@@ -14,9 +14,14 @@ def test_by_hand():
     assert found["mean_rate_hz"] == pytest.approx([2.5, 0])
     assert found["sd_rate_hz"] == pytest.approx([2.5, 0])
     # A window is one bin of 100 ms: two of eight hold a spike.
-    assert found["fano"] == pytest.approx([0.75, 0])
+    assert found["fano"] == pytest.approx([0.75, np.nan], nan_ok=True)
     assert found["mean_isi_s"] == pytest.approx([0.2, np.nan], nan_ok=True)
     assert found["sd_isi_s"] == pytest.approx([0.0, np.nan], nan_ok=True)
+
+
+def test_regular_counts_have_a_fano_factor_of_0_and_trials_shorter_than_a_window_have_none():
+    assert unit_statistics(np.ones((2, 4, 1), int), 0.05)["fano"] == [0.0]
+    assert np.isnan(unit_statistics(np.ones((2, 1, 1), int), 0.05)["fano"]).all()
 
 
 def test_table_has_a_row_per_set_and_unit():

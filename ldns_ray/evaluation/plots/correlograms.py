@@ -20,7 +20,7 @@ from ldns_ray.evaluation.plots.style import (
     new_figure,
     shared_legend,
 )
-from ldns_ray.evaluation.statistics import Floats
+from ldns_ray.evaluation.statistics import Floats, rms
 
 Pair = tuple[Floats, Floats]
 """auto_GL and cross_GL, in spikes² per bin²."""
@@ -65,7 +65,7 @@ def correlograms(
                     label=cut(name, 24),
                 )
             error_L = (real[row][group] - sampled[row][group])[(lags != 0) | (row == 1)]
-            rmse = f"{SCALE * np.sqrt(np.mean(error_L**2)):.2g}" if error_L.size else "–"
+            rmse = f"{SCALE * rms(error_L):.2g}" if error_L.size else "–"
             ax.set_title(f"{_group(group, n_groups) if row == 0 else ''}RMSE {rmse}")
             ax.yaxis.set_major_locator(MaxNLocator(4))
             if row == 1:

@@ -9,13 +9,12 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ldns_ray.data.description import Description
 from ldns_ray.data.schema import Trial
-from ldns_ray.evaluation.plots.style import CYCLE, DPI, OTHER, REAL, cut, finished, styled
+from ldns_ray.evaluation.plots.style import CYCLE, OTHER, REAL, blank_figure, cut, finished, styled
 
 MAX_COVARIATES, MAX_CHANNELS = 2, 3
 """Covariates below the raster, and channels of each."""
@@ -38,8 +37,7 @@ def dataset(
     """
     d = description
     shown = sorted(d.example.covariates)[:MAX_COVARIATES]
-    fig = Figure(figsize=(12.0, 7.6 + 0.5 * len(shown)), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(fig)
+    fig = blank_figure((12.0, 7.6 + 0.5 * len(shown)))
     columns = fig.add_gridspec(2, 2, width_ratios=(1.9, 1), height_ratios=(3, 1))
     trial = columns[0, 0].subgridspec(1 + len(shown), 1, height_ratios=[4] + [1.3] * len(shown))
     raster_ax = fig.add_subplot(trial[0])

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from ldns_ray.evaluation.plots.style import MARKS, cut, marked
-from ldns_ray.evaluation.statistics import Floats
+from ldns_ray.evaluation.statistics import Floats, rms
 
 
 def against_real(
@@ -53,7 +53,7 @@ def agreement(real_N: Floats, sampled_N: Floats, unit: str = "") -> str:
     x_n, y_n = _finite(real_N, sampled_N)
     if not x_n.size:
         return "nothing to compare"
-    rmse = f"RMSE = {np.sqrt(np.mean((x_n - y_n) ** 2)):.3g}" + (f" {unit}" if unit else "")
+    rmse = f"RMSE = {rms(x_n - y_n):.3g}" + (f" {unit}" if unit else "")
     if x_n.size < 2 or np.ptp(x_n) == 0 or np.ptp(y_n) == 0:
         return rmse
     return f"r = {np.corrcoef(x_n, y_n)[0, 1]:.3f}, {rmse}"

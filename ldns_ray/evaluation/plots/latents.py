@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 
-from ldns_ray.evaluation.plots.style import CYCLE, DPI, finished, styled
+from ldns_ray.evaluation.plots.style import CYCLE, blank_figure, finished, styled
 from ldns_ray.evaluation.statistics import Floats, Spikes
 
 N_BEHIND = 25
@@ -44,8 +43,7 @@ def latents(
     n_latents = sides[0][0].shape[1]
     n_axes, shown = min(n_latents, 3), min(n_shown, n_latents)
     height = 4.6 if n_axes > 1 else 0.4
-    fig = Figure(figsize=(10.0, height + 1.1 * shown + 0.6), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(fig)
+    fig = blank_figure((10.0, height + 1.1 * shown + 0.6))
     n_rows = 2 if n_axes > 1 else 1
     grid = fig.add_gridspec(n_rows, 1, height_ratios=(height, 1.1 * shown + 0.4)[-n_rows:])
     if n_axes > 1:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from ldns_ray.evaluation.catalogue import FURTHER, SCORED, Metric
-from ldns_ray.evaluation.plots.style import DPI, MARKS, REAL, Mark, cut, finished, styled
+from ldns_ray.evaluation.plots.style import MARKS, REAL, Mark, blank_figure, cut, finished, styled
 from ldns_ray.evaluation.rows import Interval, Row, rivals
 
 BAND = (1 / 1.5, 1.5)
@@ -64,8 +63,7 @@ def overview(rows: Sequence[Row]) -> Figure:
     scored, further = _lines(rows)
     lines = [*scored, *further]
     height = lines[-1].bottom + GAP / 2
-    fig = Figure(figsize=(9.6, height + 1.6), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(fig)
+    fig = blank_figure((9.6, height + 1.6))
     ax = fig.add_subplot()
     low, high = _limits(lines)
     ax.set(xscale="log", xlim=(low, high), ylim=(height, 0))

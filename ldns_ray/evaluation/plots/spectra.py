@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from ldns_ray.evaluation.plots.style import DPI, REAL, SAMPLED, finished, styled
-from ldns_ray.evaluation.statistics import Floats
-
-FLOOR = 1e-6
-"""Power below this share of a latent's mean power is drawn as this share: 60 dB down is as good as nothing."""
+from ldns_ray.evaluation.plots.style import REAL, SAMPLED, blank_figure, finished, styled
+from ldns_ray.evaluation.spectra import raised
+from ldns_ray.evaluation.statistics import Floats, rms
 
 
 def spectra(
     *, frequencies_F: Floats, real_DF: Floats, sampled_DF: Floats, n_shown: int = 4
 ) -> Figure:
     """Spectra of the latents of most real power, and the difference to the sampled ones of all latents.
+
+    Powers are drawn from `spectra.POWER_FLOOR` of a latent's mean power up.
 
     Args:
         frequencies_F: (F,) in Hz; frequency 0 is not drawn.
@@ -35,13 +34,12 @@ def spectra(
             "Give spectra of trials of two bins or more."
         )
     hertz_F = frequencies_F[moving]
-    real_DF, sampled_DF = _raised(real_DF[:, moving], sampled_DF[:, moving])
+    real_DF, sampled_DF = raised(real_DF[:, moving], sampled_DF[:, moving])
     decibels_DF = 10 * np.log10(sampled_DF / real_DF)
     most_D = np.argsort(-real_DF.sum(1), kind="stable")[:n_shown]
     n_rows = 1 if len(most_D) <= 2 else 2
     n_columns = -(-len(most_D) // n_rows)
-    fig = Figure(figsize=(2.6 * n_columns + 4.6, 2.4 * n_rows + 1.4), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(fig)
+    fig = blank_figure((2.6 * n_columns + 4.6, 2.4 * n_rows + 1.4))
     grid = fig.add_gridspec(n_rows, n_columns + 1, width_ratios=(*[1] * n_columns, 1.5))
     marker = "." if hertz_F.size < 40 else ""
     first = None
@@ -88,7 +86,7 @@ def _differences(ax: Axes, hertz_F: Floats, decibels_DF: Floats) -> None:
 
 def _rms(decibels: Floats) -> str:
     """The size of a difference, in words."""
-    return f": {np.sqrt(np.mean(decibels**2)):.2g} dB off (RMS)"
+    return f": {rms(decibels):.2g} dB off (RMS)"
 
 
 def _logarithmic(ax: Axes, hertz_F: Floats) -> None:
@@ -97,10 +95,3 @@ def _logarithmic(ax: Axes, hertz_F: Floats) -> None:
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-
-
-def _raised(a_DF: Floats, b_DF: Floats) -> tuple[Floats, Floats]:
-    """Both from `FLOOR` of the latent's mean power up; 1 where a latent has no power at all."""
-    mean_D1 = np.maximum(a_DF.mean(1), b_DF.mean(1))[:, None]
-    floor_D1 = np.where(mean_D1 > 0, FLOOR * mean_D1, 1.0)
-    return np.maximum(a_DF, floor_D1), np.maximum(b_DF, floor_D1)

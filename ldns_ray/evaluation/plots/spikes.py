@@ -160,21 +160,5 @@ def isi(
     return finished(fig)
 
 
-def spike_statistics(
-    real: Spikes,
-    sampled: Spikes,
-    bin_width_s: float,
-    *,
-    others: Mapping[str, Spikes] | None = None,
-) -> dict[str, Figure]:
-    """The four pictures that need spikes alone, by name. others: further candidates, where pictures have room."""
-    return {
-        "rasters": rasters(real, sampled, bin_width_s),
-        "population_counts": population_counts(real, sampled, others=others),
-        "correlations": correlations(real, sampled),
-        "isi": isi(real, sampled, bin_width_s, others=others),
-    }
-
-
 def _first(spikes: Spikes, n: int) -> list[np.ndarray]:
     return list(spikes[:n])

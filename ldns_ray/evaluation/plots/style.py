@@ -64,6 +64,13 @@ def save_figures(figures: Mapping[str, Figure], folder: str | Path) -> list[Path
     return paths
 
 
+def blank_figure(size: tuple[float, float]) -> Figure:
+    """A figure without axes, width and height in inches."""
+    fig = Figure(figsize=size, dpi=DPI, layout="constrained")
+    FigureCanvasAgg(fig)
+    return fig
+
+
 def new_figure(
     rows: int,
     columns: int,
@@ -73,8 +80,7 @@ def new_figure(
     sharey: bool = False,
 ) -> tuple[Figure, np.ndarray]:
     """A figure of the house's look, and its axes (rows, columns)."""
-    fig = Figure(figsize=size, dpi=DPI, layout="constrained")
-    FigureCanvasAgg(fig)
+    fig = blank_figure(size)
     axes = fig.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
     for ax in axes.flat:
         styled(ax)

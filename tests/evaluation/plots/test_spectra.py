@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from ldns_ray.evaluation.plots.spectra import FLOOR, spectra
+from ldns_ray.evaluation.plots.spectra import spectra
 from ldns_ray.evaluation.plots.style import png
+from ldns_ray.evaluation.spectra import POWER_FLOOR
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -42,8 +43,8 @@ def test_the_mean_is_over_latents_in_decibels():
 def test_power_next_to_none_is_raised_to_the_floor():
     real_DF = np.array([[0.0, 3.0, 0.0, 0.0]])
     first, last = spectra(frequencies_F=FREQUENCIES, real_DF=real_DF, sampled_DF=0 * real_DF).axes
-    np.testing.assert_allclose(first.lines[1].get_ydata(), FLOOR)
-    np.testing.assert_allclose(last.lines[-1].get_ydata(), [10 * np.log10(FLOOR / 3), 0, 0])
+    np.testing.assert_allclose(first.lines[1].get_ydata(), POWER_FLOOR)
+    np.testing.assert_allclose(last.lines[-1].get_ydata(), [10 * np.log10(POWER_FLOOR / 3), 0, 0])
 
 
 @pytest.mark.parametrize("n_latents", [1, 2, 6])
