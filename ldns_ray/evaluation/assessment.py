@@ -135,7 +135,7 @@ def _of_sizes(reference: TrialSet, candidates: Mapping[str, TrialSet]) -> list[s
         if len(trials) < len(reference) // 2:
             said.append(
                 f"{name} has {len(trials)} trials, fewer than half the reference's {len(reference)}: it is compared "
-                "at that size. Sample more."
+                "at that size, where scores are nearer to 1 than at a larger one. Sample more."
             )
     return said
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from ldns_ray.evaluation.catalogue import METRICS, SCORED
-from ldns_ray.evaluation.recording import PooledRecording, yardstick
-from ldns_ray.evaluation.resampling import halvings, interval, measured, measured_resamples
+from ldns_ray.evaluation.measurement import Estimate, Measurement, measured
+from ldns_ray.evaluation.recording import yardstick
+from ldns_ray.evaluation.resampling import common_size
 from ldns_ray.evaluation.rows import Interval, Kind, Measured, Row
 from ldns_ray.evaluation.score import check_sets, score_of
 from ldns_ray.evaluation.statistics import Floats, Spikes, summarise
@@ -46,68 +47,47 @@ def compare_candidates(
     """
     real = summarise(reference.spikes)
     rod = yardstick(real, bin_width_s, [c.spikes for c in candidates.values()])
+    recordings = []
+    for candidate in candidates.values():
+        trials = summarise(candidate.spikes)
+        check_sets(real.n_trials, real.n_units, trials.n_units)
+        latents = None if reference.latents is None else candidate.latents
+        recordings.append(rod.of(trials, latents))
+    measurements = measured(
+        rod.of(real, reference.latents), recordings, rod.distances,
+        seed=seed, n_splits=n_splits, n_resamples=n_resamples,
+    )  # fmt: skip
     rows: list[Row] = []
-    first_scores_Q: Floats | None = None
-    for name, candidate in candidates.items():
-        fake = summarise(candidate.spikes)
-        check_sets(real.n_trials, real.n_units, fake.n_units)
-        with_latents = reference.latents is not None and candidate.latents is not None
-        a = rod.of(real, reference.latents if with_latents else None)
-        b = rod.of(fake, candidate.latents if with_latents else None)
-        names = [n for n in METRICS if with_latents or n != "latent_spectrum"]
-
-        def distances(x: PooledRecording, y: PooledRecording) -> list[float]:
-            return list(rod.distances(x, y).values())
-
-        drawn = halvings(a.n_trials, b.n_trials, seed, n_splits)
-        distances_IM, floors_IM = measured(a, b, distances, drawn)
-        score = float(score_of(distances_IM, floors_IM))
-        scores_Q = None
-        resampled = None
-        if n_resamples:
-            resampled = measured_resamples(a, b, distances, seed, n_resamples)
-            scores_Q = score_of(*resampled)
-        relative, relative_interval = None, None
-        if rows:
-            relative = score / rows[0].score
-            if scores_Q is not None and first_scores_Q is not None:
-                relative_interval = interval(relative, scores_Q / first_scores_Q)
-        else:
-            first_scores_Q = scores_Q
+    first: Estimate | None = None
+    for (name, candidate), recording, found in zip(
+        candidates.items(), recordings, measurements, strict=True
+    ):
+        score, size = found.estimate(score_of), common_size(real.n_trials, recording.n_trials)
+        relative = score.over(first) if first and size == rows[0].size else None
+        first = first or score
         rows.append(
             Row(
                 name=name,
-                n_trials=b.n_trials,
-                score=score,
-                score_interval=None if scores_Q is None else interval(score, scores_Q),
-                metrics=_measured(names, distances_IM, floors_IM, resampled),
-                n_silent=int(np.sum(_silent(real.spikes_SN, fake.spikes_SN))),
+                n_trials=recording.n_trials,
+                score=score.value,
+                score_interval=score.interval,
+                metrics={metric: _medians(found, metric) for metric in found.distances},
+                n_silent=int(np.sum(_silent(real.spikes_SN, recording.spikes.spikes_SN))),
                 kind=candidate.kind,
-                relative_score=relative,
-                relative_interval=relative_interval,
+                relative_score=None if relative is None else relative.value,
+                relative_interval=None if relative is None else relative.interval,
+                size=size,
             )
         )
     return rows
 
 
-def _measured(
-    names: Sequence[str],
-    distances_IM: Floats,
-    floors_IM: Floats,
-    resampled: tuple[Floats, Floats] | None,
-) -> dict[str, Measured]:
-    """Medians over halvings, metric by metric."""
-    result = {}
-    for m, name in enumerate(names):
-        distance, floor = (float(np.median(x_IM[:, m])) for x_IM in (distances_IM, floors_IM))
-        ratio = float(np.median(distances_IM[:, m] / floors_IM[:, m]))
-        of_distance, of_ratio = None, None
-        if resampled is not None:
-            distances_QI, floors_QI = (x_QIM[..., m] for x_QIM in resampled)
-            of_distance = interval(distance, np.median(distances_QI, 1))
-            of_ratio = interval(ratio, np.median(distances_QI / floors_QI, 1))
-        result[name] = Measured(distance, floor, ratio, of_distance, of_ratio)
-    return result
+def _medians(found: Measurement, metric: str) -> Measured:
+    """Over halvings."""
+    distance = found.estimate(lambda m: np.asarray(np.median(m.distances[metric], axis=-1)))
+    ratio = found.estimate(lambda m: np.asarray(np.median(m.ratios(metric), axis=-1)))
+    floor = float(np.median(found.floors[metric]))
+    return Measured(distance.value, floor, ratio.value, distance.interval, ratio.interval)
 
 
 def _silent(real_SN: Floats, sampled_SN: Floats) -> np.ndarray:

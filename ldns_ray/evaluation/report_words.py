@@ -13,7 +13,7 @@ from ldns_ray.evaluation.report_tables import (
     level,
     ratio_text,
 )
-from ldns_ray.evaluation.rows import Row
+from ldns_ray.evaluation.rows import Row, rivals
 
 TERMS = (
     (
@@ -51,8 +51,7 @@ def verdict(rows: Sequence[Row]) -> Html:
     """The score of the first row, in words."""
     first, others = rows[0], rows[1:]
     score = element("p", ratio_text(first.score), class_=f"hero {level(first.score)}", aria_hidden="true")  # fmt: skip
-    rivals = [row for row in others if row.kind != "real"]
-    said = [_of_score(first), _of_worst(first), _of_silence(first), _of_others(first, rivals)]
+    said = [_of_score(first), _of_worst(first), _of_silence(first), _of_others(first, rivals(rows))]
     said += [
         f"{row.name}, which are real, score {ratio_text(row.score)}."
         for row in others

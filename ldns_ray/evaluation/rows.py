@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -44,9 +44,13 @@ class Row:
     kind: Kind = "sampled"
     """Baselines are made from the training trials; real trials show what a perfect model would score."""
     relative_score: float | None = None
-    """Score over that of the first row, above 1 where the first row's candidate is closer; None in the first row."""
+    """Score over that of the first row, above 1 where the first row's candidate is closer. None in the first row, and
+    where the two were compared at different sizes."""
     relative_interval: Interval | None = None
     """Of that ratio, by the same resamples for both."""
+    size: int | None = None
+    """Trials in each of the sets that were compared. Fewer trials tell less: the score of the same samples is nearer to
+    1, so scores of different sizes cannot be set side by side."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -62,6 +66,11 @@ class Row:
         }
         intervals = {k: _interval(values[k]) for k in ("score_interval", "relative_interval")}
         return cls(**{**values, "metrics": metrics, **intervals})
+
+
+def rivals(rows: Sequence[Row]) -> list[Row]:
+    """Rows whose scores can be set beside that of the first: of its size, and not of real trials."""
+    return [row for row in rows[1:] if row.kind != "real" and row.size == rows[0].size]
 
 
 def _interval(value: Any) -> Interval | None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from ldns_ray.evaluation.catalogue import SCORED
+from ldns_ray.evaluation.measurement import Measurement, measured
 from ldns_ray.evaluation.metrics import kl_psc, rmse_corr, rmse_mean_isi, rmse_std_isi
-from ldns_ray.evaluation.resampling import (
-    halvings,
-    interval,
-    measured,
-    measured_resamples,
-)
 from ldns_ray.evaluation.statistics import Floats, Pooled, Spikes, summarise
 
 SMALLEST = {"kl_psc": 1e-6, "rmse_corr": 1e-5, "rmse_mean_isi": 1e-3, "rmse_std_isi": 1e-3}
@@ -68,26 +64,23 @@ def realism(
     real, fake = summarise(reference), summarise(sampled)
     check_sets(real.n_trials, real.n_units, fake.n_units)
 
-    def distances(a: Pooled, candidate: Pooled) -> list[float]:
-        return list(scored_distances(a, candidate, bin_width_s).values())
+    def distances(a: Pooled, candidate: Pooled) -> dict[str, float]:
+        return scored_distances(a, candidate, bin_width_s)
 
-    drawn = halvings(real.n_trials, fake.n_trials, seed, n_splits)
-    distances_IM, floors_IM = measured(real, fake, distances, drawn)
-    score, found = float(score_of(distances_IM, floors_IM)), None
-    if n_resamples:
-        resampled = measured_resamples(real, fake, distances, seed, n_resamples)
-        found = interval(score, score_of(*resampled))
+    (found,) = measured(
+        real, [fake], distances, seed=seed, n_splits=n_splits, n_resamples=n_resamples
+    )
+    score = found.estimate(score_of)
 
-    def medians(values_IM: Floats) -> dict[str, float]:
-        names = [metric.name for metric in SCORED]
-        return dict(zip(names, np.median(values_IM, axis=0).tolist(), strict=True))
+    def medians(of_metric: Callable[[str], Floats]) -> dict[str, float]:
+        return {metric.name: float(np.median(of_metric(metric.name))) for metric in SCORED}
 
     return Realism(
-        score=score,
-        interval=found,
-        ratios=medians(distances_IM / floors_IM),
-        distances=medians(distances_IM),
-        floors=medians(floors_IM),
+        score=score.value,
+        interval=score.interval,
+        ratios=medians(found.ratios),
+        distances=medians(found.distances.__getitem__),
+        floors=medians(found.floors.__getitem__),
     )
 
 
@@ -105,14 +98,10 @@ def check_sets(n_reference: int, n_units: int, n_sampled_units: int) -> None:
         )
 
 
-def score_of(distances_IM: Floats, floors_IM: Floats) -> Floats:
-    """Median over halvings of the geometric mean of the ratios of the metrics in `SCORED`, the first ones.
-
-    Both are (…, I, M), and the result (…).
-    """
-    of_score = slice(len(SCORED))
-    log_ratio = np.log(distances_IM[..., of_score]) - np.log(floors_IM[..., of_score])
-    return np.asarray(np.median(np.exp(log_ratio.mean(-1)), axis=-1))
+def score_of(found: Measurement) -> Floats:
+    """Median over halvings of the geometric mean of the ratios of the metrics in `SCORED`: a number, or (Q,)."""
+    log_ratios = [np.log(found.ratios(metric.name)) for metric in SCORED]
+    return np.asarray(np.median(np.exp(np.mean(log_ratios, axis=0)), axis=-1))
 
 
 def scored_distances(a: Pooled, candidate: Pooled, bin_width_s: float) -> dict[str, float]:

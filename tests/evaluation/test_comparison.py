@@ -1,6 +1,7 @@
 """Rows of a comparison: what they hold, that they agree with `realism`, and come back from JSON."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from ldns_ray.evaluation.comparison import (
     format_rows,
     metric_rows,
 )
-from ldns_ray.evaluation.rows import Row
+from ldns_ray.evaluation.rows import Row, rivals
 from ldns_ray.evaluation.score import realism
 from tests.evaluation.recordings import BIN, refractory_population
 
@@ -70,6 +71,27 @@ def test_what_is_wrong_shows_against_the_first_row(rows):
     assert without.relative_interval == pytest.approx((1.0, 1.0))
     # Twice the amplitude is 6.02 dB at every frequency.
     assert unlike.metrics["latent_spectrum"].distance == pytest.approx(6.02, abs=1.5)
+
+
+def test_scores_of_different_sizes_are_not_set_side_by_side():
+    """The same wrong samples, fewer of them, score better: they were told apart with less data."""
+    candidates = {
+        "many": Candidate(UNLIKE),
+        "few": Candidate(UNLIKE[:4]),
+        "again": Candidate(UNLIKE[:40]),
+    }
+    many, few, again = compare_candidates(
+        Candidate(REAL), candidates, BIN, n_splits=8, n_resamples=4
+    )
+    assert few.score < 0.8 * many.score
+    assert [row.size for row in (many, few, again)] == [30, 4, 30]
+    assert few.relative_score is few.relative_interval is None
+    assert again.relative_score == again.score / many.score
+    assert rivals([many, few, again, replace(again, kind="real")]) == [again]
+
+
+def test_no_candidates_have_no_rows():
+    assert compare_candidates(Candidate(REAL), {}, BIN) == []
 
 
 def test_without_resamples_there_are_no_intervals():

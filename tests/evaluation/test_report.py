@@ -207,6 +207,9 @@ def test_the_verdict_tells_what_the_intervals_allow():
     said = verdict(without_intervals(row()), without_intervals(row("b", 1.3)))
     assert "(no interval was computed)" in said
     assert said.endswith("The other candidate: b, 1.30.")
+    few = replace(row("few", 1.01), size=3)
+    assert "few" not in verdict(row(), few)
+    assert "The other candidate: b" in verdict(row(), few, row("b", 1.3))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from ldns_ray.evaluation.catalogue import FURTHER, SCORED, Metric
 from ldns_ray.evaluation.plots.style import DPI, MARKS, REAL, Mark, cut, finished, styled
-from ldns_ray.evaluation.rows import Interval, Row
+from ldns_ray.evaluation.rows import Interval, Row, rivals
 
 BAND = (1 / 1.5, 1.5)
 """Where real trials lie when they are compared like samples: four ratios of five, measured on the scored metrics with
@@ -57,9 +57,9 @@ def overview(rows: Sequence[Row]) -> Figure:
     """
     if not rows:
         raise ValueError("rows is empty. Pass one row per candidate.")
-    rivals = [row for row in rows[1:] if row.kind != "real"]
-    rank = 1 + sum(row.score < rows[0].score for row in rivals)
-    of = f", rank {rank} of {1 + len(rivals)}" if rivals else ""
+    ranked = rivals(rows)
+    rank = 1 + sum(row.score < rows[0].score for row in ranked)
+    of = f", rank {rank} of {1 + len(ranked)}" if ranked else ""
     rows, marks = _marked(rows)
     scored, further = _lines(rows)
     lines = [*scored, *further]

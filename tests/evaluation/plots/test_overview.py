@@ -122,10 +122,12 @@ def test_no_candidate_is_an_error():
         overview([])
 
 
-def test_real_trials_are_black_and_have_no_rank():
+def test_real_trials_are_black_and_have_no_rank_nor_have_other_sizes():
     real = replace(row("Training trials", 0.9, dict.fromkeys(ALL, 1.0)), kind="real")
     rows = [row("LDNS", 1.25, dict.fromkeys(ALL, 2.0)), row("PSTH", 2.5, dict.fromkeys(ALL, 3.0)), real, row("Next", 3.0, {})]  # fmt: skip
     figure = overview(rows)
+    smaller = replace(row("Few", 0.5, {}), size=3)
+    assert "rank 1 of 3" in overview([*rows, smaller]).axes[0].get_title()
     assert "rank 1 of 3" in figure.axes[0].get_title()
     found = {d[0]: d[2:] for d in dots(figure.axes[0])}
     assert found[0.9] == ("#000000", "d")

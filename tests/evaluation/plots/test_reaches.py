@@ -12,7 +12,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 def decoding(asked, decoded):
     score = RSquared(0.5, (0.5, 0.5))
-    return TraceDecoding(score, score, asked, decoded)
+    return TraceDecoding(score, score, asked, decoded, asked_real=asked, decoded_real=asked)
 
 
 def straight(degrees, speed=100.0, n_bins=5):
