@@ -17,7 +17,7 @@ from ldns_ray.cli import add_root, add_seed, add_tracking, default_root, job_par
 from ldns_ray.config import Evaluation
 from ldns_ray.evaluation.datasets import Comparison
 from ldns_ray.evaluation.results import REPORT, format_summary, write_results
-from ldns_ray.observers import log_evaluation
+from ldns_ray.logged import log_comparison
 from ldns_ray.tracking.connection import connect, default_uri
 
 EXAMPLES = """examples:
@@ -89,19 +89,10 @@ def main(argv: list[str]) -> int:
     root = default_root(args.root)
     tracking = connect(args.tracking_uri or default_uri(root), "evaluate")
     uri = storage.join(root, "comparisons", comparison.fingerprint)
+    command = shlex.join(["python", "jobs/evaluate.py", *argv])
     found = comparison.run()
-    write_results(uri, found, comparison.origin(shlex.join(["python", "jobs/evaluate.py", *argv])))
-    with tracking.run(
-        f"evaluate {', '.join(comparison.sampled)}",
-        key=comparison.fingerprint,
-        tags={"ldns.kind": "evaluate"},
-    ) as run_:
-        card = comparison.card
-        run_.dataset(card.name, card.fingerprint, args.real, "evaluation", {"split": args.split})
-        for uri_, other in zip(comparison.sampled.values(), comparison.cards, strict=True):
-            run_.dataset(other.name, other.fingerprint, uri_, "sampled", {"trials": other.n_trials})
-        log_evaluation(run_, uri, found.summary)
-        url = run_.url
+    write_results(uri, found, comparison.origin(command))
+    url = log_comparison(tracking, comparison, uri, found.summary, command)
     print(format_summary(found.summary))
     if comparison.decodes_smoothed_counts:
         print(f"{args.decode} was decoded from smoothed counts: not all datasets have rates.")

@@ -14,7 +14,8 @@ from ldns_ray.cli import add_data, add_root, add_tracking, default_root, job_par
 from ldns_ray.config import EXPERIMENTS, Hardware, experiment
 from ldns_ray.data.simulation.simulated import simulated_dataset
 from ldns_ray.evaluation.results import REPORT, format_summary
-from ldns_ray.observers import Several, Terminal, Tracked, introduce
+from ldns_ray.logged import introduce
+from ldns_ray.observers import Several, Terminal, Tracked
 from ldns_ray.pipeline import STAGES, Pipeline
 from ldns_ray.settings import apart, fingerprint, override, parse_overrides, settings
 from ldns_ray.tracking.connection import connect, default_uri

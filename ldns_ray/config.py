@@ -8,6 +8,7 @@ The paper's hyper-parameters are those of Kapoor, Schulz et al., "Latent Diffusi
 Data", NeurIPS 2024 (arXiv 2407.08751).
 """
 
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -25,7 +26,7 @@ from ldns_ray.sections import (
     SamplerName,
     Sampling,
 )
-from ldns_ray.settings import did_you_mean, override, settings
+from ldns_ray.settings import as_word, did_you_mean, override, settings
 
 __all__ = [
     "EXPERIMENTS",
@@ -41,6 +42,7 @@ __all__ = [
     "SamplerName",
     "Sampling",
     "changes",
+    "command",
     "experiment",
 ]
 
@@ -192,3 +194,11 @@ def changes(experiment: Experiment) -> dict[str, Any]:
         return {}
     named = settings(EXPERIMENTS[experiment.name]())
     return {k: v for k, v in settings(experiment).items() if v != named[k]}
+
+
+def command(experiment: Experiment, data_uri: str, root: str) -> str:
+    """A shell command that trains an experiment on a dataset; empty for one of a name that none has."""
+    if experiment.name not in EXPERIMENTS:
+        return ""
+    words = ["python", "jobs/train.py", experiment.name, "--data", data_uri, "--root", root]
+    return shlex.join([*words, *(f"{k}={as_word(v)}" for k, v in changes(experiment).items())])

@@ -3,30 +3,20 @@
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ldns_ray import storage
 from ldns_ray.data.shards import read_card
-from ldns_ray.evaluation.assessment import BASELINES
-from ldns_ray.evaluation.catalogue import SCORED
-from ldns_ray.evaluation.comparison import metric_rows
-from ldns_ray.evaluation.conditional import conditional_metrics
-from ldns_ray.evaluation.results import PLOTS, REPORT, UNITS, rows_of
+from ldns_ray.evaluation.results import PLOTS, REPORT, UNITS
+from ldns_ray.logged import data_note, downloaded, log_evaluation, outcome_note
 from ldns_ray.pipeline import Observer, Pipeline
 from ldns_ray.revision import commit
 from ldns_ray.settings import settings
 from ldns_ray.stages import model_fingerprint
 from ldns_ray.tracking import notes
-from ldns_ray.tracking.experiments import Tracking
 from ldns_ray.tracking.model import log_model
 from ldns_ray.tracking.runs import Run
 
 SECONDS_BETWEEN_LINES = 15.0
-COMPARED = (
-    "score", "baseline_score", *(m.name for m in SCORED), *(f"{m.name}_over_floor" for m in SCORED),
-)  # fmt: skip
-"""The metrics by which runs are compared, in the order of their columns."""
 
 
 class Terminal(Observer):
@@ -166,91 +156,6 @@ class Tracked(Observer):
             card.name, summary["fingerprint"], uri, "sampled", {"trials": summary["n_trials"], **card.provenance}
         )  # fmt: skip
         self._places["Samples"] = f"`{uri}`"
-
-
-def data_note(pipeline: Pipeline) -> str:
-    """The dataset that a pipeline trains on, in a sentence."""
-    return notes.dataset(pipeline.card.name, pipeline.card.fingerprint, pipeline.data_uri)
-
-
-def outcome_note(summary: dict[str, Any]) -> str:
-    """An evaluation's score, in words."""
-    row, *others = rows_of(summary)
-    beside = {other.name: other.score for other in others if other.kind != "sampled"}
-    return notes.outcome(row.score, row.score_interval, beside, summary["split"])
-
-
-def introduce(tracking: Tracking) -> str:
-    """Say on an experiment's pages what their columns mean. The address of its runs, best first."""
-    url = tracking.compare_url(columns=COMPARED)
-    columns = [
-        ("score", f"Realism, the geometric mean of the four ratios below: {notes.SCALE}."),
-        ("score_low, score_high", "Its 95 % interval, by bootstrap over trials."),
-        ("baseline_score", f"The best score of the baselines, {' and '.join(BASELINES)}, made from the training trials."),
-        *((m.name, f"{m.label}. {m.meaning}") for m in SCORED),
-        ("…_over_floor", "That distance over its noise floor, the distance between two random halves of the held-out real trials."),
-        ("novelty", "Distance of samples to the nearest training trial, over that of held-out trials: 1 is new, 0 is training data again."),
-        ("n_silent", "Units that spike in the recording and never in the samples."),
-        ("bits_per_spike", "The autoencoder's log-likelihood of counts that it did not see, over that of mean rates; higher is better."),
-        ("…/val_loss", "Validation loss of the autoencoder and of the diffusion model, by epoch."),
-    ]  # fmt: skip
-    tracking.describe(notes.experiment_page(tracking.view_link(), columns))
-    return url
-
-
-def log_files(run: Run, uri: str, names: Sequence[str]) -> None:
-    """Files of a folder or URI, as artifacts in a folder of its name."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = downloaded(uri, names, temporary)
-        run.artifact(folder)
-
-
-def downloaded(uri: str, names: Sequence[str], temporary: str) -> Path:
-    """A local folder, named as the one at `uri`, with copies of these of its files."""
-    folder = Path(temporary) / PurePosixPath(uri.partition("?")[0]).name
-    folder.mkdir()
-    for name in names:
-        (folder / name).write_bytes(storage.read_bytes(storage.join(uri, name)))
-    return folder
-
-
-def log_evaluation(
-    run: Run, uri: str, summary: dict[str, Any], *, model: str = "", dataset: tuple[str, str] | None = None
-) -> None:  # fmt: skip
-    """The results under `uri`: the few numbers that runs are compared by, tables, pictures and the report.
-
-    model: the logged model whose samples are judged. dataset: name and fingerprint of the real trials.
-    """
-    run.metrics(evaluation_metrics(summary), model=model, dataset=dataset)
-    run.table("metrics", metric_rows(rows_of(summary)))
-    log_files(run, storage.join(uri, PLOTS), [f"{name}.png" for name in summary["plots"]])
-    with tempfile.TemporaryDirectory() as temporary:
-        for path in sorted(downloaded(uri, (REPORT, UNITS), temporary).iterdir()):
-            run.artifact(path)
-    run.flush()
-
-
-def evaluation_metrics(summary: dict[str, Any]) -> dict[str, float]:
-    """The few numbers that runs are compared by: score, metrics, their ratios to the floor, likelihood, conditions.
-
-    Of the candidate that is judged, the first; of the baselines, which come last, the best score.
-    """
-    row, *others = rows_of(summary)
-    numbers: dict[str, float] = {"score": row.score, "n_silent": row.n_silent}
-    if row.score_interval is not None:
-        numbers |= {"score_low": row.score_interval[0], "score_high": row.score_interval[1]}
-    baselines = [other.score for other in others if other.kind == "baseline"]
-    if baselines:
-        numbers["baseline_score"] = min(baselines)
-    numbers |= {name: x.distance for name, x in row.metrics.items()}
-    numbers |= {f"{name}_over_floor": x.ratio for name, x in row.metrics.items()}
-    if row.name in summary["novelty"]:
-        numbers["novelty"] = summary["novelty"][row.name]["ratio"]
-    if summary["likelihood"] is not None:
-        numbers["bits_per_spike"] = summary["likelihood"]["bits_per_spike"]
-    if row.name in summary["conditional"]:
-        numbers |= conditional_metrics(summary["conditional"][row.name])
-    return {name: float(value) for name, value in numbers.items()}
 
 
 class Several(Observer):

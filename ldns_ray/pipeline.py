@@ -11,7 +11,6 @@ import contextlib
 import functools
 import json
 import logging
-import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ import ray.data
 import torch
 
 from ldns_ray import __version__, storage
-from ldns_ray.config import EXPERIMENTS, Experiment, Hardware, changes
+from ldns_ray.config import Experiment, Hardware, changes, command
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.card import Card
 from ldns_ray.data.moments import mean_counts
@@ -40,7 +39,7 @@ from ldns_ray.models.denoiser import Denoiser
 from ldns_ray.models.ldns import LDNS
 from ldns_ray.models.requests import TrainingDraws
 from ldns_ray.revision import commit
-from ldns_ray.settings import as_word, fingerprint, settings, to_dict
+from ldns_ray.settings import fingerprint, settings, to_dict
 from ldns_ray.stages import best_device, encode_dataset, fit_observation, sample_dataset
 from ldns_ray.training.job import TrainingJob
 from ldns_ray.training.networks import noise
@@ -150,7 +149,12 @@ class Pipeline:
         """Raise ValueError for an unknown stage, or a dataset that lacks a split."""
         if until not in STAGES:
             raise ValueError(f"Unknown stage {until!r}. Stages: {', '.join(STAGES)}.")
-        e, shortest_s = self.experiment.evaluation, self.card.min_bins * self.card.bin_width_s
+        e, o, shortest = self.experiment.evaluation, self.experiment.observation, self.card.min_bins
+        if o.kind == "spike_history" and o.history_bins >= shortest:
+            raise ValueError(
+                f"observation.history_bins must be below the {shortest} bins of the shortest trial, got {o.history_bins}."
+            )
+        shortest_s = shortest * self.card.bin_width_s
         if e.decode_from_s >= shortest_s:
             raise ValueError(
                 f"evaluation.decode_from_s must be below the shortest trial, {shortest_s:g} s, got {e.decode_from_s:g}."
@@ -303,19 +307,7 @@ class Pipeline:
 
     def command(self) -> str:
         """A shell command that does this experiment, or finds it done; empty for one of a name that none has."""
-        if self.experiment.name not in EXPERIMENTS:
-            return ""
-        words = [
-            "python",
-            "jobs/train.py",
-            self.experiment.name,
-            "--data",
-            self.data_uri,
-            "--root",
-            self.root,
-        ]
-        words += [f"{name}={as_word(value)}" for name, value in changes(self.experiment).items()]
-        return shlex.join(words)
+        return command(self.experiment, self.data_uri, self.root)
 
     # -- what the stages made -----------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from ldns_ray.data import residence
 from ldns_ray.data.shards import read_card
 from ldns_ray.data.streaming import Stream
 from ldns_ray.evaluation.catalogue import SCORED
-from ldns_ray.observers import (
+from ldns_ray.logged import (
     COMPARED,
     data_note,
     introduce,

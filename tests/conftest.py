@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -133,6 +134,7 @@ def tiny() -> Experiment:
             "diffusion.optimisation.warmup_epochs": 1,
             "sampling.n_steps": 4,
             "evaluation.n_splits": 4,
+            "evaluation.n_resamples": 10,
         },
     )
 
@@ -158,6 +160,24 @@ def trained(tiny: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Pipel
 def tracking_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tracking store, shared, since making one takes seconds. Runs are told apart by experiment and key."""
     return f"sqlite:///{tmp_path_factory.mktemp('tracking') / 'mlflow.db'}"
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+    """A small sweep that `make sweep` has run: its root, Ray's token, and what it printed.
+
+    Its services run until a test stops them; `local.up` starts them again, with all that they keep.
+    """
+    from ldns_ray import local
+    from tests.making import SMALL, make
+
+    folder = tmp_path_factory.mktemp("made")
+    root, token = folder / "root", folder / "token"
+    try:
+        out, _ = make("sweep", root, token, args=SMALL)
+        yield SimpleNamespace(root=root, token=token, out=out)
+    finally:
+        local.down(root)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from ldns_ray.evaluation.conditional import (
     sampled_labels,
 )
 from ldns_ray.evaluation.labels import split_labels
-from ldns_ray.observers import evaluation_metrics
+from ldns_ray.logged import evaluation_metrics
 from ldns_ray.pipeline import Pipeline
 from ldns_ray.settings import override, settings
 

@@ -19,6 +19,7 @@ ORDER = (
     {"stages"},
     {"benchmark", "importing"},
     {"pipeline"},
+    {"logged"},
     {"observers"},
     {"plan"},
     {"trial"},

@@ -268,6 +268,15 @@ def test_a_missing_split_is_named(tiny, tmp_path):
     assert observer.started == []
 
 
+def test_a_history_longer_than_a_trial_is_told_before_anything_is_trained(tiny, tmp_path):
+    data = reaches(tmp_path)
+    longer = {"observation.kind": "spike_history", "observation.history_bins": 24}
+    pipeline, observer = watched(Pipeline(tiny_reach(tiny, **longer), data, str(tmp_path / "root")))
+    with pytest.raises(ValueError, match=r"history_bins must be below the 24 bins of the shortest"):
+        pipeline.run()
+    assert observer.started == []
+
+
 def test_an_experiment_without_a_simulator_needs_a_dataset(tmp_path):
     with pytest.raises(ValueError, match=r"reach needs a dataset\. .*then pass --data"):
         simulated_dataset(experiment("reach"), str(tmp_path))

@@ -22,7 +22,7 @@ from jobs import train
 from ldns_ray import storage, sweep
 from ldns_ray.config import experiment
 from ldns_ray.data.shards import read_card
-from ldns_ray.observers import COMPARED
+from ldns_ray.logged import COMPARED
 from ldns_ray.pipeline import Pipeline
 from ldns_ray.plan import Sweep
 from ldns_ray.settings import override, parse_overrides

@@ -194,7 +194,10 @@ class Run:
                 self.artifact(path, folder)
 
     def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Rows with the same columns, as `<name>.json`, which the UI shows as a table."""
+        """Rows with the same columns, as `<name>.json`, which the UI shows as a table.
+
+        Dots in the columns' names become slashes: the UI takes them for a path, and shows nothing.
+        """
         columns = list(rows[0]) if rows else []
         for i, row in enumerate(rows):
             if list(row) != columns:
@@ -202,7 +205,8 @@ class Run:
                     f"Row {i} of table {name} must have columns {columns}, got {list(row)}."
                 )
         data = [[row[c] for c in columns] for row in rows]
-        self.text(f"{name}.json", json.dumps({"columns": columns, "data": data}, default=_plain))
+        heads = [column.replace(".", "/") for column in columns]
+        self.text(f"{name}.json", json.dumps({"columns": heads, "data": data}, default=_plain))
         # The tag by which the UI knows tables from other JSON.
         tables = json.loads(self.tags().get("mlflow.loggedArtifacts", "[]"))
         entry = {"path": f"{name}.json", "type": "table"}

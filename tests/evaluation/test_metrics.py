@@ -1,5 +1,6 @@
 """Metrics against the published functions' values, slow definitions, and known changes."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,19 @@ def test_density_is_scipys():
     p, q = metrics.count_densities(real, sampled)
     for got, spikes in ((p, real), (q, sampled)):
         expected = gaussian_kde(spikes.sum(2).ravel())(np.arange(len(got)))
+        np.testing.assert_allclose(got, np.maximum(expected / expected.sum(), 1e-12), rtol=1e-9)
+
+
+def test_densities_of_large_counts_are_those_of_scipy_and_take_no_time():
+    """Hundreds of spikes per bin and unit: the distribution is far from 0, and wide."""
+    rng = np.random.default_rng(0)
+    real, sampled = (rng.normal(m, sd, (300, 1, 1)).round() for m, sd in ((5e4, 9e2), (4e4, 2e3)))
+    pooled = [summarise(x).pool()[0] for x in (real, sampled)]
+    start = time.perf_counter()
+    densities = metrics.count_densities(*pooled)
+    assert time.perf_counter() - start < 0.5
+    for got, spikes in zip(densities, (real, sampled), strict=True):
+        expected = gaussian_kde(spikes.ravel())(np.arange(len(got)))
         np.testing.assert_allclose(got, np.maximum(expected / expected.sum(), 1e-12), rtol=1e-9)
 
 

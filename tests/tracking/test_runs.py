@@ -226,7 +226,10 @@ def test_files_figures_and_tables(tracking, tmp_path):
     (tmp_path / "folder" / "a.txt").write_text("a")
     figure = Figure()
     figure.subplots().plot([0, 1])
-    rows = [{"sampler": "ddpm", "steps": np.int64(1000)}, {"sampler": "dpmpp_2m", "steps": 20}]
+    rows = [
+        {"sampler": "ddpm", "a.steps": np.int64(1000)},
+        {"sampler": "dpmpp_2m", "a.steps": 20},
+    ]
     with tracking.run("r") as run:
         run.text("notes/read.md", "hello")
         run.artifact(tmp_path / "folder", "data")
@@ -243,7 +246,7 @@ def test_files_figures_and_tables(tracking, tmp_path):
     assert _artifact(tracking, run.run_id, "a.txt") == b"a"
     assert _artifact(tracking, run.run_id, "plots/rates.png").startswith(b"\x89PNG")
     table = json.load(io.BytesIO(_artifact(tracking, run.run_id, "samplers.json")))
-    assert table == {"columns": ["sampler", "steps"], "data": [["ddpm", 1000], ["dpmpp_2m", 20]]}
+    assert table == {"columns": ["sampler", "a/steps"], "data": [["ddpm", 1000], ["dpmpp_2m", 20]]}
     tag = json.loads(_get(tracking, run.run_id).data.tags["mlflow.loggedArtifacts"])
     assert tag == [{"path": "samplers.json", "type": "table"}]
 
@@ -451,7 +454,8 @@ def test_nothing_is_lost_when_the_server_restarts(tmp_path):
             time.sleep(4)
             again = local.up(tmp_path, ("mlflow",))["mlflow"]
             assert again.address == server.address
-            assert float(writer.stdout.readline()) < 0.1
+            # Far less than the server was away for, however busy the machine.
+            assert float(writer.stdout.readline()) < 2
             assert writer.wait(timeout=120) == 0
         tracking = connect(server.address, "outage")
         for key, scale in (("loss", 7), ("val_loss", 3)):

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from ldns_ray.evaluation.conditional import Conditional
 from ldns_ray.evaluation.decoding import AngleDecoding, ClassDecoding, Ints, TraceDecoding
 from ldns_ray.evaluation.plots.reaches import is_planar_velocity, reaches
-from ldns_ray.evaluation.plots.style import DPI, REAL, SAMPLED, finished, new_figure, styled
+from ldns_ray.evaluation.plots.style import DPI, REAL, SAMPLED, finished, new_figure, plain, styled
 
 MAX_CHANNELS = 3
 """Channels of a covariate that are drawn."""
@@ -28,18 +28,20 @@ def conditional(
 ) -> dict[str, Figure]:
     """A picture by name for everything that was decoded. units: of the covariates, by name."""
     figures = {
-        f"decoded_{name}": traces(x, name, bin_width_s, units.get(name, ""))
+        f"decoded_{name}": traces(x, plain(name), bin_width_s, plain(units.get(name, "")))
         for name, x in decoded.covariates.items()
     }
     figures |= {
-        f"reached_{name}": reaches(x, name, bin_width_s, units.get(name, ""))
+        f"reached_{name}": reaches(x, plain(name), bin_width_s, plain(units.get(name, "")))
         for name, x in decoded.covariates.items()
         if is_planar_velocity(x, name, units.get(name, ""))
     }
     if decoded.classes is not None:
-        figures["decoded_classes"] = confusions(decoded.classes, decoded.class_names)
+        figures["decoded_classes"] = confusions(
+            decoded.classes, list(map(plain, decoded.class_names))
+        )
     for name, x in decoded.angles.items():
-        figures[f"decoded_{name}"] = angles(x, name)
+        figures[f"decoded_{name}"] = angles(x, plain(name))
     return figures
 
 

@@ -54,7 +54,7 @@ def dataset(
     population_counts(fig.add_subplot(side[1]), d.population_K)
     rates_over_trials(fig.add_subplot(columns[1, :]), d)
     bins = f"{1000 * d.bin_width_s:g} ms"
-    fig.suptitle(f"{name}: {d.n_trials} trials, {len(d.rates_N)} units, bins of {bins}", fontsize=11)  # fmt: skip
+    fig.suptitle(f"{cut(name, 70)}: {d.n_trials} trials, {len(d.rates_N)} units, bins of {bins}", fontsize=11)  # fmt: skip
     return finished(fig)
 
 
@@ -70,7 +70,7 @@ def raster(ax: Axes, trial: Trial, bin_width_s: float, order_N: np.ndarray) -> N
     half = 0.45 * max(1.0, len(order_N) / MAX_LINES)
     ax.vlines(time, line - half, line + half, color=REAL, linewidth=0.9)
     ax.set(xlim=(0, len(counts_TN) * bin_width_s), ylim=(-1, len(order_N)))
-    ax.set(title=f"trial {trial.trial_id}, {trial.split}", ylabel="unit (by rate)")
+    ax.set(title=f"trial {cut(trial.trial_id, 50)}, {trial.split}", ylabel="unit (by rate)")
     styled(ax)
 
 

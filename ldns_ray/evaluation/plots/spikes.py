@@ -101,7 +101,7 @@ def population_counts(
         ax.set_ylim(smallest / 3, 2)
     means = [f"{x.spikes_N.sum() / x.n_bins:.3g}" for x in (a, b)]
     ax.set_title(f"Population spike count: {means[0]} spikes per bin real, {means[1]} sampled")
-    ax.legend()
+    ax.legend(loc="upper right")
     return finished(fig)
 
 

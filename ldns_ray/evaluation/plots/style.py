@@ -7,6 +7,7 @@ black, samples are orange (colours of Okabe & Ito, safe for colour-blind readers
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -49,7 +50,10 @@ T = TypeVar("T")
 def png(figure: Figure) -> bytes:
     """The figure as the content of a PNG file."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
+    with warnings.catch_warnings():
+        # Names may be in any script; a letter that the font lacks is drawn as a box.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
+        figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()
 
 
@@ -123,5 +127,16 @@ def shared_legend(fig: Figure, ax: Axes) -> None:
 
 
 def cut(name: str, width: int) -> str:
-    """At most `width` letters of a name."""
-    return name if len(name) <= width else name[: max(width - 1, 1)] + "…"
+    """At most `width` letters of a name, as `plain` text."""
+    line = " ".join(name.split())
+    return plain(line if len(line) <= width else line[: max(width - 1, 1)] + "…")
+
+
+def plain(text: str) -> str:
+    """Text that Matplotlib draws as it is.
+
+    What stands between dollar signs would be mathematics, and a label that begins with an underscore is in no
+    legend: such a one gets a space in front.
+    """
+    shown = text.replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown

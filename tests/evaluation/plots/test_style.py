@@ -30,6 +30,25 @@ def test_figures_are_written_at_their_size(pair, tmp_path):
         assert imread(path).shape[:2] == (round(height), round(width))
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("name", "drawn"),
+    [
+        (r"$\frac$", r"$\frac$"), ("5 $ or 6 $", "5 $ or 6 $"), ("_mine", "_mine"), ("神経", "神経"),
+        ("two\nlines\tand a tab", "two lines and a tab"), ("x" * 60, "x" * 23 + "…"),
+    ],
+)  # fmt: skip
+def test_any_name_of_a_candidate_is_drawn_as_it_is(pair, name, drawn):
+    real, sampled = pair
+    figure = spikes.isi(real, sampled, BIN, others={name: sampled})
+    assert style.png(figure).startswith(b"\x89PNG")
+    labels = figure.legends[0].get_texts()
+    # What a text object says once it has taken care of mathematics.
+    said = [label._preprocess_math(label.get_text()) for label in labels]
+    assert said == [("sampled", False), (said[1][0], False)]
+    assert said[1][0].strip() == drawn
+
+
 def test_no_global_state():
     """In a fresh interpreter that imports every file of the package: pyplot, which holds global state, is not loaded."""
     modules = [f"{plots.__name__}.{m.name}" for m in pkgutil.iter_modules(plots.__path__)]
