@@ -7,6 +7,8 @@ A distance means nothing without its `noise_floor`: what two halves of the data 
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from ldns_ray.evaluation.resampling import splits
@@ -205,13 +207,20 @@ def noise_floor(
 
 
 def _pair(real: Spikes | Pooled, sampled: Spikes | Pooled) -> tuple[Pooled, Pooled]:
-    a, b = (x if isinstance(x, Pooled) else summarise(x).pool()[0] for x in (real, sampled))
+    a, b = real, sampled
+    if not (isinstance(a, Pooled) and isinstance(b, Pooled)):
+        with ThreadPoolExecutor(2) as two:  # most of it is NumPy's, which lets the other side go on
+            a, b = two.map(_pooled, (a, b))
     if a.n_units != b.n_units:
         raise ValueError(
             f"real and sampled must have the same units, got {a.n_units} and {b.n_units}. "
             "Select the same units on both sides, in the same order."
         )
     return a, b
+
+
+def _pooled(trials: Spikes | Pooled) -> Pooled:
+    return trials if isinstance(trials, Pooled) else summarise(trials).pool()[0]
 
 
 def _count_densities(real: Pooled, sampled: Pooled) -> tuple[Floats, Floats]:

@@ -143,7 +143,11 @@ class TrialStatistics:
                     out = products_bNN[j, low:high, :high]
                     np.matmul(x_TN[:, low:high].T, x_TN[:, :high], out=out)
             products_bP = products_bNN[: len(trials_b)].reshape(len(trials_b), -1)
-            gram_RP += w_RS[:, trials_b].astype(dtype) @ products_bP
+            w_Rb: NDArray[Any] = w_RS[:, trials_b].astype(dtype)
+            # A product with one row is threaded too; for that alone it is not worth waiting for a second core.
+            gram_RP += (
+                w_Rb @ products_bP if len(w_Rb) > 1 else np.einsum("rb,bp->rp", w_Rb, products_bP)
+            )
         lower_RNN = np.tril(gram_RP.reshape(-1, n, n))
         return lower_RNN + np.tril(lower_RNN, -1).transpose(0, 2, 1)
 
