@@ -254,4 +254,6 @@ def test_what_cannot_be_decoded_is_refused(refuses, asked, trained, tracking_uri
     )  # fmt: skip
     command[2] = tmp_path / "bare"
     assert "does not say which target its trials were sampled for" in refuses(*command, "target")
-    assert "no column 'covariate:velocity'" in refuses(*command, "velocity")
+    assert "does not say which velocity its trials were sampled for" in refuses(
+        *command, "velocity"
+    )

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ldns_ray.data.batches import trials_of
-from ldns_ray.data.shards import load_trialset, write_dataset
+from ldns_ray.data.shards import load_trialset, read_card, write_dataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -61,6 +61,15 @@ def test_samples_that_replay_training_trials_are_flagged(compare, trained, tmp_p
     assert "replays training trials" in (folder / "report.html").read_text()
 
 
+def test_samples_that_are_the_reference_itself_are_flagged(compare, trained):
+    out, _ = compare(f"all={trained.data_uri}", "--splits", "2", "--resamples", "0")
+    n, of = (
+        read_card(trained.data_uri).splits["test"]["n_trials"],
+        trained.experiment.dataset.n_trials,
+    )
+    assert f"Warning: {n} of {of} trials of all are reference trials, spike for spike" in out
+
+
 def test_without_training_trials_there_are_no_baselines(compare, trained):
     out, _ = compare(
         f"mine={trained.samples_uri}", "--split", "train", "--splits", "2", "--resamples", "0"
@@ -72,7 +81,11 @@ def test_without_training_trials_there_are_no_baselines(compare, trained):
 
 @pytest.mark.parametrize(
     ("names", "said"),
-    [(("x", "x"), "Two sampled datasets are called x"), (("real",), "'real' is taken")],
+    [
+        (("x", "x"), "Two sampled datasets are called x"),
+        (("real",), "'real' is taken"),
+        ((" ",), "given as NAME=DATASET or DATASET, got ' ="),
+    ],
 )
 def test_names_that_say_nothing_are_refused(refuses, trained, tracking_uri, names, said):
     given = [f"{name}={trained.samples_uri}" for name in names]

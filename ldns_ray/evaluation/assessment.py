@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from ldns_ray.evaluation.units import unit_statistics, unit_table
 
 FEW_TRIALS = 20
 """With fewer reference trials, halves and intervals say little."""
+TELLING_BINS = 20
+"""Trials in which units spike in so many bins are not equal by chance; those without a spike are."""
 PSTH, FACTORS = BASELINES = ("PSTH + Poisson", "FA + VAR + Poisson")
 """Names of the baselines' rows."""
 REAL, TRAINING = "real", "Training trials"
@@ -78,6 +81,7 @@ def assess(
         reference.bin_width_s, seed=settings.seed, n_splits=settings.n_splits, n_resamples=settings.n_resamples,
     )  # fmt: skip
     found, measured_in = _novelties(train, reference, candidates, settings.seed)
+    warnings += [said for name, x in spikes.items() for said in _of_reference(name, x, real)]
     warnings += [_silent(row) for row in rows[: len(candidates)] if row.n_silent]
     warnings += [_replayed(name, x, measured_in) for name, x in found.items() if x.replayed]
     statistics = {
@@ -138,6 +142,29 @@ def _of_sizes(reference: TrialSet, candidates: Mapping[str, TrialSet]) -> list[s
                 "at that size, where scores are nearer to 1 than at a larger one. Sample more."
             )
     return said
+
+
+def _of_reference(
+    name: str, sampled: Sequence[np.ndarray], reference: Sequence[np.ndarray]
+) -> list[str]:
+    """Trials of a candidate that are trials of the reference itself."""
+    known = set(map(_content, filter(_tells, reference)))
+    n = sum(_content(trial) in known for trial in sampled if _tells(trial))
+    if not n:
+        return []
+    return [
+        f"{n} of {len(sampled)} trials of {name} are reference trials, spike for spike: its score means nothing. "
+        "Compare trials that are not among those it is compared with."
+    ]
+
+
+def _tells(spikes_TN: np.ndarray) -> bool:
+    return bool(np.count_nonzero(spikes_TN) >= TELLING_BINS)
+
+
+def _content(spikes_TN: np.ndarray) -> bytes:
+    """The same for equal trials of the same units, whatever the type of their counts."""
+    return hashlib.blake2b(spikes_TN.astype(np.uint32).tobytes(), digest_size=16).digest()
 
 
 def _silent(row: Row) -> str:

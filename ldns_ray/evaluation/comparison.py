@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,10 +99,9 @@ def _silent(real_SN: Floats, sampled_SN: Floats) -> np.ndarray:
 
 def format_rows(rows: Sequence[Row]) -> str:
     """The rows as a table for a terminal, each distance of the score with its floor."""
+    columns = [_with_floors([row.metrics[metric.name] for row in rows]) for metric in SCORED]
     table = [["", "score", *(metric.label for metric in SCORED), "silent units"]]
-    for row in rows:
-        measured = [row.metrics[metric.name] for metric in SCORED]
-        cells = [f"{x.distance:.4f} (floor {x.floor:.4f})" for x in measured]
+    for row, *cells in zip(rows, *columns, strict=True):
         table.append(
             [
                 row.name,
@@ -111,6 +111,13 @@ def format_rows(rows: Sequence[Row]) -> str:
             ]
         )
     return format_table(table)
+
+
+def _with_floors(column: Sequence[Measured]) -> list[str]:
+    """Distances with their floors, of one metric: four decimals, or as many as show two digits of the smallest."""
+    smallest = min(x for m in column for x in (m.distance, m.floor))
+    decimals = max(4, 1 - math.floor(math.log10(smallest)))
+    return [f"{m.distance:.{decimals}f} (floor {m.floor:.{decimals}f})" for m in column]
 
 
 def metric_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:

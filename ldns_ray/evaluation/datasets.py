@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from ldns_ray import __version__, storage
 from ldns_ray.config import Evaluation
 from ldns_ray.data.batches import TrialSet
-from ldns_ray.data.card import Card
+from ldns_ray.data.card import Card, check_split
 from ldns_ray.data.shards import load_trialset, read_card
 from ldns_ray.evaluation.assessment import BASELINES, REAL, TRAINING, assess
 from ldns_ray.evaluation.conditional import (
@@ -33,7 +33,8 @@ VERSION = 2
 class Comparison:
     """Sampled datasets, the real one they are compared with, and how.
 
-    Raises ValueError for datasets whose units or bins differ, and for an unknown covariate or condition to decode.
+    Raises ValueError for datasets whose units or bins differ, for a reference split that is missing or cannot be halved,
+    and for a covariate or condition to decode that is unknown, or that samples do not have.
     """
 
     real_uri: str
@@ -68,16 +69,34 @@ class Comparison:
                     f"{uri} has {other.n_units} units in bins of {other.bin_width_s:g} s, {self.real_uri} has "
                     f"{card.n_units} in bins of {card.bin_width_s:g} s. They cannot be compared."
                 )
-        known = (*card.covariates, *card.conditions)
-        if self.decode and self.decode not in known:
+        check_split(card, self.settings.split)
+        n_reference = card.splits[self.settings.split]["n_trials"]
+        if n_reference < 2:
             raise ValueError(
-                f"{self.real_uri} has no covariate or condition {self.decode!r}. "
-                + (did_you_mean(self.decode, known) if known else "It has none at all.")
+                f"{self.real_uri} has {n_reference} {self.settings.split} trial, too few to halve for a noise floor. "
+                "Choose another split."
             )
-        if self.decode and not self.has_train:
+        if self.decode:
+            self._check_decode()
+
+    def _check_decode(self) -> None:
+        """Before hours of work: whether there is something to decode, and something to decode it from."""
+        card, name = self.card, self.decode
+        known = (*card.covariates, *card.conditions)
+        if name not in known:
+            raise ValueError(
+                f"{self.real_uri} has no covariate or condition {name!r}. "
+                + (did_you_mean(name, known) if known else "It has none at all.")
+            )
+        if not self.has_train:
             raise ValueError(
                 f"--decode needs train trials of {self.real_uri} beside the {self.settings.split} trials."
             )
+        for uri, other in zip(self.sampled.values(), self.cards, strict=True):
+            asked = other.covariates if name in card.covariates else other.conditions
+            wanted = {name} if name in card.covariates else set(card.conditions)
+            if not wanted & set(asked):
+                raise ValueError(_unasked(uri, name, asked))
 
     @cached_property
     def card(self) -> Card:
@@ -158,10 +177,7 @@ class Comparison:
             conditions=shared, label=name, labels=split_labels(train, reference, name), from_s=self.settings.decode_from_s,
         )  # fmt: skip
         if not decoded:
-            raise ValueError(
-                f"{uri} does not say which {name} its trials were sampled for; "
-                f"its conditions: {', '.join(card.conditions) or 'none'}."
-            )
+            raise ValueError(_unasked(uri, name, card.conditions))
         return decoded
 
     def _decoded_covariate(self, uri: str) -> Conditional:
@@ -178,9 +194,19 @@ class Comparison:
         return decode_samples(*sets, covariates=[self.decode])
 
 
+def _unasked(uri: str, name: str, there: Iterable[str]) -> str:
+    """What to say of samples that cannot be held against what they were asked for."""
+    return (
+        f"{uri} does not say which {name} its trials were sampled for; it has: {', '.join(there) or 'nothing of the kind'}. "
+        "Sample with it, or leave --decode out."
+    )
+
+
 def _named(word: str) -> tuple[str, str]:
     """`NAME=URI` or `URI`; an equals sign in a path or a URI's query makes no name."""
     name, sign, uri = word.partition("=")
-    if sign and not set(name) & set("/?:"):
-        return name.strip(), uri
-    return storage.name_of(word), word
+    if not sign or set(name) & set("/?:"):
+        return storage.name_of(word), word
+    if not (name.strip() and uri):
+        raise ValueError(f"Sampled datasets are given as NAME=DATASET or DATASET, got {word!r}.")
+    return name.strip(), uri

@@ -27,6 +27,8 @@ OVERVIEW = "overview"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TITLES = {"isi": "Inter-spike intervals"}
 """Of pictures whose names do not say it; the others are called by their names."""
+ROLES = {"real": "Real", "sampled": "Sampled"}
+"""Titles of datasets; others have the name that was given to them, letter by letter."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ def _datasets(report: Report) -> Html | None:
     if not roles:
         return None
     cards = [
-        element("article", element("h3", role[:1].upper() + role[1:]), _card(role, report)) for role in roles
+        element("article", element("h3", ROLES.get(role, role)), _card(role, report)) for role in roles
     ]  # fmt: skip
     return element("div", cards, class_="cards")
 

@@ -123,6 +123,13 @@ def test_tables_say_what_the_rows_say(rows):
     assert told[0]["ratio"] == rows[0].metrics["kl_psc"].ratio
 
 
+def test_small_distances_are_told_with_two_digits(rows):
+    mean_isi = replace(rows[0].metrics["rmse_mean_isi"], distance=0.00013, floor=0.000076)
+    row = replace(rows[0], metrics={**rows[0].metrics, "rmse_mean_isi": mean_isi})
+    _, _, line = format_rows([row]).splitlines()
+    assert "0.000130 (floor 0.000076)" in line
+
+
 @pytest.mark.parametrize(
     ("reference", "sampled"),
     [

@@ -250,9 +250,9 @@ def test_cards_tell_what_a_dataset_is(page):
 
 
 def test_a_place_without_a_card_is_told_too():
-    page = read(render(replace(bare(), dataset_uris={"others": "s3://lab/x"})))
+    page = read(render(replace(bare(), dataset_uris={"pi-VAE": "s3://lab/x"})))
     article = section(page, "datasets").one("article")
-    assert article.text == "Others Lies at s3://lab/x"
+    assert article.text == "pi-VAE Lies at s3://lab/x"
 
 
 def test_cards_that_say_little():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,15 +52,15 @@ def overview(rows: Sequence[Row]) -> Figure:
     """The ratio of each candidate's distance to the noise floor, metric by metric, below its score.
 
     A dot for each candidate, with its bootstrap interval where there is one; 1, with the shaded band, is
-    as close as the data is to itself. Metrics that no candidate has are left out. Beyond as many candidates as
-    there are `style.MARKS`, the further ones are not drawn.
+    as close as the data is to itself. Metrics that no candidate has are left out. Candidates after as many as there
+    are `style.MARKS` have the same marks again, open.
     """
     if not rows:
         raise ValueError("rows is empty. Pass one row per candidate.")
     ranked = rivals(rows)
     rank = 1 + sum(row.score < rows[0].score for row in ranked)
     of = f", rank {rank} of {1 + len(ranked)}" if ranked else ""
-    rows, marks = _marked(rows)
+    marks = _marks(rows)
     scored, further = _lines(rows)
     lines = [*scored, *further]
     height = lines[-1].bottom + GAP / 2
@@ -84,7 +85,8 @@ def overview(rows: Sequence[Row]) -> Figure:
     _labels(ax, lines)
     ax.set_title(f"Realism of {cut(rows[0].name, 40)}: {rows[0].score:.2f}{of} (1 is as close as the data is to itself)")  # fmt: skip
     handles = [
-        Line2D([], [], color=mark.colour, marker=mark.marker, linestyle="-", linewidth=1.2, markersize=6, label=cut(row.name, 40))
+        Line2D([], [], color=mark.colour, marker=mark.marker, markerfacecolor=mark.face, linestyle="-", linewidth=1.2, markersize=6,
+               label=cut(row.name, 40))
         for row, mark in zip(rows, marks, strict=True)
     ]  # fmt: skip
     fig.legend(
@@ -97,12 +99,14 @@ def overview(rows: Sequence[Row]) -> Figure:
     return finished(fig)
 
 
-def _marked(rows: Sequence[Row]) -> tuple[list[Row], list[Mark]]:
-    """The rows that are drawn, and their marks: real trials are black, others as in all pictures."""
-    free = iter(MARKS)
-    marks = [REAL_MARK if row.kind == "real" else next(free, None) for row in rows]
-    drawn = [(row, mark) for row, mark in zip(rows, marks, strict=True) if mark is not None]
-    return [row for row, _ in drawn], [mark for _, mark in drawn]
+def _marks(rows: Sequence[Row]) -> list[Mark]:
+    """Real trials are black, others as in all pictures; open once there are no more marks."""
+    place = itertools.count()
+    return [REAL_MARK if row.kind == "real" else _mark(next(place)) for row in rows]
+
+
+def _mark(i: int) -> Mark:
+    return MARKS[i % len(MARKS)]._replace(open=i >= len(MARKS))
 
 
 def _lines(rows: Sequence[Row]) -> tuple[list[Line], list[Line]]:
@@ -158,7 +162,8 @@ def _dot(
             [start, end], [y, y], color=mark.colour, linewidth=1.3, solid_capstyle="butt", zorder=2
         )
     size = 9 if marker == "*" else 6
-    ax.plot(x, y, marker=marker, color=mark.colour, markersize=size, markeredgewidth=0, zorder=3, clip_on=False)  # fmt: skip
+    ax.plot(x, y, marker=marker, color=mark.colour, markerfacecolor=mark.face, markersize=size,
+            markeredgewidth=float(mark.open), zorder=3, clip_on=False)  # fmt: skip
     return max(x, end)
 
 

@@ -28,6 +28,12 @@ class Mark(NamedTuple):
     marker: str
     dashes: str | tuple[float, tuple[float, ...]]
     """Of its lines."""
+    open: bool = False
+    """White inside."""
+
+    @property
+    def face(self) -> str:
+        return "#FFFFFF" if self.open else self.colour
 
 
 MARKS = (

@@ -27,9 +27,10 @@ def row(name, score, ratios, *, half=0.2, with_intervals=True):
 
 
 def dots(ax):
-    """(x, y, colour, marker) of every dot."""
+    """(x, y, colour, marker) of every dot; an open one has a + behind its marker."""
     lines = [line for line in ax.lines if line.get_marker() not in ("", "None")]
-    return [(line.get_xdata()[0], line.get_ydata()[0], to_hex(line.get_color()).upper(), line.get_marker()) for line in lines]  # fmt: skip
+    of = [f"{line.get_marker()}{'+' * (line.get_markerfacecolor() != line.get_color())}" for line in lines]  # fmt: skip
+    return [(line.get_xdata()[0], line.get_ydata()[0], to_hex(line.get_color()).upper(), marker) for line, marker in zip(lines, of, strict=True)]  # fmt: skip
 
 
 def bars(ax):
@@ -98,10 +99,14 @@ def test_metrics_that_a_candidate_lacks_leave_its_place_empty():
 
 
 @pytest.mark.parametrize("n", [1, 8, 9])
-def test_one_to_eight_candidates_fit(n):
+def test_any_number_of_candidates_fits(n):
     figure = overview([row(f"{i} " + 60 * "x", 1.0 + i, dict.fromkeys(ALL, 2.0)) for i in range(n)])
     assert ("rank 1 of 9" in figure.axes[0].get_title()) == (n == 9)
-    assert len({d[2:] for d in dots(figure.axes[0])}) == min(n, len(MARKS))
+    drawn = dots(figure.axes[0])
+    assert len(drawn) == n * (1 + len(ALL))
+    assert len(set(drawn)) == len(drawn)
+    assert len({d[2:] for d in drawn}) == n
+    assert len(figure.legends[0].get_texts()) == n
     assert png(figure).startswith(b"\x89PNG")
 
 
