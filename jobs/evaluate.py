@@ -16,7 +16,7 @@ from ldns_ray.checks import check_seed
 from ldns_ray.cli import add_root, add_seed, add_tracking, default_root, job_parser, run
 from ldns_ray.config import Evaluation
 from ldns_ray.evaluation.datasets import Comparison
-from ldns_ray.evaluation.results import REPORT, format_summary, write_results
+from ldns_ray.evaluation.reporting.results import REPORT, format_summary, write_results
 from ldns_ray.logged import log_comparison
 from ldns_ray.tracking.connection import connect, default_uri
 

@@ -14,7 +14,7 @@ from ldns_ray.checks import check_seed
 from ldns_ray.cli import add_data, add_root, add_seed, add_tracking, default_root, job_parser, run
 from ldns_ray.config import Hardware, experiment
 from ldns_ray.data.simulation.simulated import simulated_dataset
-from ldns_ray.evaluation.results import format_summary
+from ldns_ray.evaluation.reporting.results import format_summary
 from ldns_ray.plan import Sweep
 from ldns_ray.settings import apart, override, parse_overrides
 from ldns_ray.sweep import format_result, run_sweep

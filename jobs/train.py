@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ldns_ray.cli import add_data, add_root, add_tracking, default_root, job_parser, run
 from ldns_ray.config import EXPERIMENTS, Hardware, experiment
 from ldns_ray.data.simulation.simulated import simulated_dataset
-from ldns_ray.evaluation.results import REPORT, format_summary
+from ldns_ray.evaluation.reporting.results import REPORT, format_summary
 from ldns_ray.logged import introduce
 from ldns_ray.observers import Several, Terminal, Tracked
 from ldns_ray.pipeline import STAGES, Pipeline

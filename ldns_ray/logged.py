@@ -9,9 +9,9 @@ from ldns_ray import storage
 from ldns_ray.evaluation.assessment import BASELINES
 from ldns_ray.evaluation.catalogue import SCORED
 from ldns_ray.evaluation.comparison import metric_rows
-from ldns_ray.evaluation.conditional import conditional_metrics
 from ldns_ray.evaluation.datasets import Comparison
-from ldns_ray.evaluation.results import PLOTS, REPORT, UNITS, rows_of
+from ldns_ray.evaluation.decoding.conditional import conditional_metrics
+from ldns_ray.evaluation.reporting.results import PLOTS, REPORT, UNITS, rows_of
 from ldns_ray.pipeline import Pipeline
 from ldns_ray.revision import commit
 from ldns_ray.settings import settings

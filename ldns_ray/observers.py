@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ldns_ray.data.shards import read_card
-from ldns_ray.evaluation.results import PLOTS, REPORT, UNITS
+from ldns_ray.evaluation.reporting.results import PLOTS, REPORT, UNITS
 from ldns_ray.logged import data_note, downloaded, log_evaluation, outcome_note
 from ldns_ray.pipeline import Observer, Pipeline
 from ldns_ray.revision import commit

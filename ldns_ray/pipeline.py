@@ -31,7 +31,7 @@ from ldns_ray.data.shards import load_trialset, read_card, verify_dataset
 from ldns_ray.data.streaming import Stream
 from ldns_ray.data.tables import trialset_from_tables
 from ldns_ray.evaluation.experiment import Evaluated, evaluate
-from ldns_ray.evaluation.results import Origin, write_results
+from ldns_ray.evaluation.reporting.results import Origin, write_results
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.blocks import BLOCK
 from ldns_ray.models.conditioning import LENGTH, Conditioning

@@ -8,7 +8,7 @@ import pytest
 from ldns_ray import storage
 from ldns_ray.data.schema import Trial
 from ldns_ray.data.shards import load_trials, load_trialset, write_dataset
-from ldns_ray.evaluation.conditional import (
+from ldns_ray.evaluation.decoding.conditional import (
     conditional_metrics,
     decode_samples,
     format_conditional,

@@ -48,7 +48,7 @@ PURE = (
     "ldns_ray/training/networks.py",
     "ldns_ray/training/tasks.py",
     "ldns_ray/evaluation/metrics.py",
-    "ldns_ray/evaluation/decoding.py",
+    "ldns_ray/evaluation/decoding/decoders.py",
     "ldns_ray/evaluation/correlograms.py",
     "ldns_ray/evaluation/spectra.py",
     "ldns_ray/evaluation/novelty.py",

@@ -3,14 +3,13 @@
 Distances between two sets of trials:
 
 - `metrics`: of spike counts and intervals; `variability`, `correlograms`, `spectra`: of the units' firing and of latents.
-- `statistics`, `recording`: the per-trial sums that make any subset of trials cheap to evaluate.
+- `statistics`, `recording`: the per-trial sums that make any subset of trials cheap to evaluate; `ragged`: their arrays.
 - `resampling`: random halves and bootstrap resamples; `measurement`: distances and floors in them; `score`: `realism`, in
   which 1 means "as close as the data is to itself"; `comparison`: every candidate beside its noise floor, with intervals.
 
-Beside them: `likelihood` on entries the encoder did not see, `decoding` and `conditional` of what samples were asked
-for, `novelty` of samples beside the training trials, and the baselines `baselines` (smoothed PSTHs, and Poisson samples
-from them) and `factor_var` (factor analysis, vector autoregression, and Poisson samples).
+Beside them: `likelihood` on entries the encoder did not see, `novelty` of samples beside the training trials, `decoding`
+of what samples were asked for, and `baselines`, simple models of the training trials.
 
 What is made of it: `assessment` puts it together, `experiment` for a trained model and `datasets` for sampled datasets of
-any origin; `plots` and `pictures` draw it, `report` and `results` write it.
+any origin; `plots` draws it, `reporting` writes it.
 """

@@ -11,10 +11,10 @@ import numpy as np
 
 from ldns_ray.config import Evaluation
 from ldns_ray.data.batches import TrialSet
-from ldns_ray.evaluation.baselines import psth, sample_psth
+from ldns_ray.evaluation.baselines.factor_var import fit_factor_var, sample_factor_var
+from ldns_ray.evaluation.baselines.psth import psth, sample_psth
 from ldns_ray.evaluation.comparison import Candidate, compare_candidates
-from ldns_ray.evaluation.conditional import smoothed_counts
-from ldns_ray.evaluation.factor_var import fit_factor_var, sample_factor_var
+from ldns_ray.evaluation.decoding.conditional import smoothed_counts
 from ldns_ray.evaluation.labels import split_labels
 from ldns_ray.evaluation.novelty import Novelty, novelty
 from ldns_ray.evaluation.rows import Row

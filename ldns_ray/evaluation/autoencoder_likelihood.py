@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ldns_ray.data.batches import TrialSet
-from ldns_ray.evaluation.baselines import Labels
+from ldns_ray.evaluation.baselines.psth import Labels
 from ldns_ray.evaluation.bootstrap import as_list, interval, resampled
 from ldns_ray.evaluation.likelihood import (
     HeldOut,

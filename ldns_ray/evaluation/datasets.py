@@ -13,15 +13,15 @@ from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.card import Card, check_split
 from ldns_ray.data.shards import load_trialset, read_card
 from ldns_ray.evaluation.assessment import BASELINES, REAL, TRAINING, assess
-from ldns_ray.evaluation.conditional import (
+from ldns_ray.evaluation.decoding.conditional import (
     Conditional,
     decode_samples,
     smoothed_counts,
     with_rates,
 )
 from ldns_ray.evaluation.labels import split_labels
-from ldns_ray.evaluation.pictures import pictures
-from ldns_ray.evaluation.results import Origin, Results, results
+from ldns_ray.evaluation.plots.pictures import pictures
+from ldns_ray.evaluation.reporting.results import Origin, Results, results
 from ldns_ray.revision import commit
 from ldns_ray.settings import did_you_mean, fingerprint, settings
 

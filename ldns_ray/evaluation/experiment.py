@@ -9,11 +9,16 @@ from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.card import Card
 from ldns_ray.evaluation.assessment import assess
 from ldns_ray.evaluation.autoencoder_likelihood import autoencoder_likelihood
-from ldns_ray.evaluation.conditional import Conditional, decode_samples, decoded_rates, with_rates
+from ldns_ray.evaluation.decoding.conditional import (
+    Conditional,
+    decode_samples,
+    decoded_rates,
+    with_rates,
+)
 from ldns_ray.evaluation.labels import SplitLabels, split_labels
-from ldns_ray.evaluation.pictures import pictures
 from ldns_ray.evaluation.plots import training
-from ldns_ray.evaluation.results import Results, results
+from ldns_ray.evaluation.plots.pictures import pictures
+from ldns_ray.evaluation.reporting.results import Results, results
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.conditioning import LENGTH
 

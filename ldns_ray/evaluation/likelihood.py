@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import poisson_nll_loss
 
-from ldns_ray.evaluation.baselines import Labels, psth
+from ldns_ray.evaluation.baselines.psth import Labels, psth
 from ldns_ray.evaluation.statistics import Floats, Ints, Spikes, flatten_counts
 
 RatesFn = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]

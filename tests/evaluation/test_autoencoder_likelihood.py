@@ -8,7 +8,6 @@ import torch
 
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.schema import Trial
-from ldns_ray.evaluation import baselines
 from ldns_ray.evaluation.autoencoder_likelihood import autoencoder_likelihood, gains
 from ldns_ray.evaluation.likelihood import (
     masked_nll,
@@ -39,16 +38,16 @@ def scored():
     train, _ = recording(150, 0)
     spikes, rates = recording(60, 1)
     mean_rate = mean_rate_nll(train, spikes, **SETTINGS)
-    psth = psth_nll(train, None, spikes, None, bin_width_s=BIN, **SETTINGS)
-    average = baselines.psth(train, None, bin_width_s=BIN).rates(None, [len(x) for x in spikes])
+    smooth = psth_nll(train, None, spikes, None, bin_width_s=BIN, **SETTINGS)
+    average = psth(train, None, bin_width_s=BIN).rates(None, [len(x) for x in spikes])
     models = {
         "copier": masked_nll(lambda x, mask: (0.7 * x).clamp(min=1e-2), spikes, **SETTINGS),
         "truth": masked_nll_of_rates(rates, spikes, **SETTINGS),
-        "psth": psth,
+        "psth": smooth,
         "nearly the psth": masked_nll_of_rates([r**1.02 for r in average], spikes, **SETTINGS),
         "mean rate": mean_rate,
     }
-    return {name: gains(model, mean_rate, psth, seed=2) for name, model in models.items()}
+    return {name: gains(model, mean_rate, smooth, seed=2) for name, model in models.items()}
 
 
 def test_a_copier_is_beaten_by_the_psth(scored):

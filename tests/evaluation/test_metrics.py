@@ -125,9 +125,9 @@ def test_densities_of_large_counts_are_those_of_scipy_and_take_no_time():
     rng = np.random.default_rng(0)
     real, sampled = (rng.normal(m, sd, (300, 1, 1)).round() for m, sd in ((5e4, 9e2), (4e4, 2e3)))
     pooled = [summarise(x).pool()[0] for x in (real, sampled)]
-    start = time.process_time()
+    start = time.thread_time()
     densities = metrics.count_densities(*pooled)
-    assert time.process_time() - start < 1
+    assert time.thread_time() - start < 1
     for got, spikes in zip(densities, (real, sampled), strict=True):
         expected = gaussian_kde(spikes.ravel())(np.arange(len(got)))
         np.testing.assert_allclose(got, np.maximum(expected / expected.sum(), 1e-12), rtol=1e-9)

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ldns_ray.evaluation.conditional import Conditional
-from ldns_ray.evaluation.decoding import AngleDecoding, ClassDecoding, Ints, TraceDecoding
+from ldns_ray.evaluation.decoding.conditional import Conditional
+from ldns_ray.evaluation.decoding.decoders import AngleDecoding, ClassDecoding, Ints, TraceDecoding
 from ldns_ray.evaluation.plots.reaches import is_planar_velocity, reaches
 from ldns_ray.evaluation.plots.style import DPI, REAL, SAMPLED, finished, new_figure, plain, styled
 

@@ -12,7 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ldns_ray.evaluation.decoding import TraceDecoding, Traces, median_angle_error
+from ldns_ray.evaluation.decoding.decoders import TraceDecoding, Traces, median_angle_error
 from ldns_ray.evaluation.plots.style import finished, new_figure
 from ldns_ray.evaluation.statistics import Floats
 

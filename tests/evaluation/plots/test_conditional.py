@@ -3,8 +3,13 @@
 import numpy as np
 import pytest
 
-from ldns_ray.evaluation.conditional import Conditional
-from ldns_ray.evaluation.decoding import AngleDecoding, ClassDecoding, RSquared, TraceDecoding
+from ldns_ray.evaluation.decoding.conditional import Conditional
+from ldns_ray.evaluation.decoding.decoders import (
+    AngleDecoding,
+    ClassDecoding,
+    RSquared,
+    TraceDecoding,
+)
 from ldns_ray.evaluation.plots import conditional
 
 BIN = 0.05

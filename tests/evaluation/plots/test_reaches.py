@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ldns_ray.evaluation.decoding import RSquared, TraceDecoding
+from ldns_ray.evaluation.decoding.decoders import RSquared, TraceDecoding
 from ldns_ray.evaluation.plots.reaches import DIRECTIONS, is_planar_velocity, paths, reaches
 from ldns_ray.evaluation.plots.style import png
 

@@ -4,8 +4,17 @@ import json
 
 import numpy as np
 
-from ldns_ray.evaluation.conditional import Conditional, conditional_metrics, format_conditional
-from ldns_ray.evaluation.decoding import AngleDecoding, ClassDecoding, TraceDecoding, r_squared
+from ldns_ray.evaluation.decoding.conditional import (
+    Conditional,
+    conditional_metrics,
+    format_conditional,
+)
+from ldns_ray.evaluation.decoding.decoders import (
+    AngleDecoding,
+    ClassDecoding,
+    TraceDecoding,
+    r_squared,
+)
 
 
 def decoded(n_trials=30):

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.card import Card
 from ldns_ray.evaluation.assessment import Assessment
-from ldns_ray.evaluation.conditional import Conditional
 from ldns_ray.evaluation.correlograms import trial_correlograms
+from ldns_ray.evaluation.decoding.conditional import Conditional
 from ldns_ray.evaluation.plots import (
     conditional,
     correlograms,

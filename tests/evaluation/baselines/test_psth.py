@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
-from ldns_ray.evaluation.baselines import psth, sample_psth
+from ldns_ray.evaluation.baselines.psth import psth, sample_psth
 
 
 def test_unsmoothed_psth_is_the_average_of_each_condition():

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from ldns_ray.evaluation.report_tables import (
+from ldns_ray.evaluation.reporting.tables import (
     further_table,
     numbers_text,
     ratio_text,
@@ -17,7 +17,7 @@ from ldns_ray.evaluation.report_tables import (
     telling_text,
 )
 from ldns_ray.evaluation.rows import Row
-from tests.evaluation.report_examples import (
+from tests.evaluation.reporting.examples import (
     SCORED_TITLES,
     measured,
     numbers_of,

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from ldns_ray.data.card import Card
-from ldns_ray.evaluation.html import Content, Html, anchors, element, facts
-from ldns_ray.evaluation.report_page import page
-from ldns_ray.evaluation.report_tables import (
+from ldns_ray.evaluation.reporting.html import Content, Html, anchors, element, facts
+from ldns_ray.evaluation.reporting.page import page
+from ldns_ray.evaluation.reporting.tables import (
     check_finite,
     further_table,
     record_table,
     scored_table,
     setting_table,
 )
-from ldns_ray.evaluation.report_words import how_to_read, legend, verdict
+from ldns_ray.evaluation.reporting.words import how_to_read, legend, verdict
 from ldns_ray.evaluation.rows import Row
 from ldns_ray.settings import did_you_mean
 

@@ -1,7 +1,7 @@
 """Whether the samples of a conditional model are what they were asked for, on sets of trials.
 
-Which decoders there are: `ldns_ray.evaluation.decoding`; how sure their scores are:
-`ldns_ray.evaluation.decoding_intervals`. Here: what they are given, and how their scores are told.
+Which decoders there are: `ldns_ray.evaluation.decoding.decoders`; how sure their scores are:
+`ldns_ray.evaluation.decoding.intervals`. Here: what they are given, and how their scores are told.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from scipy.spatial import KDTree
 
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.evaluation.bootstrap import as_list
-from ldns_ray.evaluation.decoding import (
+from ldns_ray.evaluation.decoding.decoders import (
     AngleDecoding,
     ClassDecoding,
     RSquared,
@@ -26,7 +26,7 @@ from ldns_ray.evaluation.decoding import (
     decode_traces,
     mean_counts,
 )
-from ldns_ray.evaluation.decoding_intervals import (
+from ldns_ray.evaluation.decoding.intervals import (
     angle_intervals,
     class_intervals,
     trace_intervals,

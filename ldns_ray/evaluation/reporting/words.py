@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ldns_ray.evaluation.catalogue import METRICS, SCORED
-from ldns_ray.evaluation.html import Html, element
 from ldns_ray.evaluation.metrics import TELLING_INTERVALS
-from ldns_ray.evaluation.report_tables import (
+from ldns_ray.evaluation.reporting.html import Html, element
+from ldns_ray.evaluation.reporting.tables import (
     LEVELS,
     further_metrics,
     interval_text,

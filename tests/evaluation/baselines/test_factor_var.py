@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from sklearn.decomposition import FactorAnalysis
 
-from ldns_ray.evaluation.baselines import psth, sample_psth
-from ldns_ray.evaluation.factor_var import (
+from ldns_ray.evaluation.baselines.factor_var import (
     LARGEST_RADIUS,
     fit_factor_var,
     sample_factor_var,
     spectral_radius,
 )
+from ldns_ray.evaluation.baselines.psth import psth, sample_psth
 from ldns_ray.evaluation.metrics import rmse_corr
 from ldns_ray.evaluation.score import realism
 

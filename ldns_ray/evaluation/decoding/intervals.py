@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldns_ray.evaluation.bootstrap import interval, resampled
-from ldns_ray.evaluation.decoding import (
+from ldns_ray.evaluation.decoding.decoders import (
     AngleDecoding,
     ClassDecoding,
     Floats,

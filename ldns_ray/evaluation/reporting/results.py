@@ -16,10 +16,14 @@ from ldns_ray.config import Evaluation
 from ldns_ray.data.card import Card
 from ldns_ray.evaluation.assessment import Assessment
 from ldns_ray.evaluation.comparison import format_rows
-from ldns_ray.evaluation.conditional import Conditional, conditional_rows, format_conditional
+from ldns_ray.evaluation.decoding.conditional import (
+    Conditional,
+    conditional_rows,
+    format_conditional,
+)
 from ldns_ray.evaluation.plots import style
 from ldns_ray.evaluation.plots.captions import caption
-from ldns_ray.evaluation.report import Report, render
+from ldns_ray.evaluation.reporting.report import Report, render
 from ldns_ray.evaluation.rows import Row
 from ldns_ray.evaluation.wording import told, with_interval
 

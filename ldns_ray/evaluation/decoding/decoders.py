@@ -4,7 +4,7 @@ Per-bin covariates by ridge regression from firing rates, as the paper decodes h
 Schulz et al. 2024, section 4); classes by a linear discriminant, and angles by ridge regression, from
 each unit's mean count in a trial. Every decoder is fitted on real training trials and scored on real
 held-out trials and on sampled ones: what counts is the second score beside the first. How sure both are:
-`ldns_ray.evaluation.decoding_intervals`.
+`ldns_ray.evaluation.decoding.intervals`.
 
 Legend: S trials, T bins, F inputs of a decoder, N units, K channels, C classes.
 """

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ldns_ray.evaluation.decoding import (
+from ldns_ray.evaluation.decoding.decoders import (
     AngleDecoding,
     ClassDecoding,
     RSquared,

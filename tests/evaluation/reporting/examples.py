@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from ldns_ray.data.card import Card
 from ldns_ray.evaluation.catalogue import SCORED
-from ldns_ray.evaluation.html import VOID
 from ldns_ray.evaluation.plots.style import png
-from ldns_ray.evaluation.report import Report
+from ldns_ray.evaluation.reporting.html import VOID
+from ldns_ray.evaluation.reporting.report import Report
 from ldns_ray.evaluation.rows import Measured, Row
 
 DISTANCES = {"kl_psc": 0.00312, "rmse_corr": 0.0173, "rmse_mean_isi": 0.0241, "rmse_std_isi": 0.0293, "tv_psc": 0.0417}  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 
-from ldns_ray.evaluation.html import Content, Html, element
+from ldns_ray.evaluation.reporting.html import Content, Html, element
 
 SCRIPT = """
 document.addEventListener("click", (event) => {

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from ldns_ray.evaluation.catalogue import METRICS
-from ldns_ray.evaluation.report import render
-from tests.evaluation.report_examples import (
+from ldns_ray.evaluation.reporting.report import render
+from tests.evaluation.reporting.examples import (
     bare,
     card,
     measured,

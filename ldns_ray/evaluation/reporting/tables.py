@@ -11,7 +11,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from ldns_ray.evaluation.catalogue import METRICS, SCORED, Metric
-from ldns_ray.evaluation.html import Content, Html, column_head, element, facts, table
+from ldns_ray.evaluation.reporting.html import Content, Html, column_head, element, facts, table
 from ldns_ray.evaluation.rows import Interval, Measured, Row
 
 NONE = "–"

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binom
 
 from ldns_ray.evaluation.bootstrap import trial_weights
-from ldns_ray.evaluation.decoding import (
+from ldns_ray.evaluation.decoding.decoders import (
     AngleDecoding,
     ClassDecoding,
     TraceDecoding,
@@ -13,7 +13,7 @@ from ldns_ray.evaluation.decoding import (
     median_angle_error,
     r_squared,
 )
-from ldns_ray.evaluation.decoding_intervals import (
+from ldns_ray.evaluation.decoding.intervals import (
     angle_intervals,
     class_intervals,
     medians_of_resamples,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ldns_ray.evaluation.baselines import check_draw, psth, smooth
+from ldns_ray.evaluation.baselines.psth import check_draw, psth, smooth
 from ldns_ray.evaluation.statistics import Floats, Ints, Spikes, flatten_counts
 
 LARGEST_RADIUS = 0.999

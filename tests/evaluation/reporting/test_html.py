@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ldns_ray.evaluation.html import anchors, element, escaped, without_secrets
-from tests.evaluation.report_examples import read
+from ldns_ray.evaluation.reporting.html import anchors, element, escaped, without_secrets
+from tests.evaluation.reporting.examples import read
 
 # What is read as a secret, and what browsers read otherwise than it stands there, have tests of their own.
 PLAIN = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="=@"))

@@ -1,0 +1,1 @@
+"""Simple models of the training trials, which a good one has to beat."""
