@@ -9,6 +9,7 @@ import torch
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.schema import Trial
 from ldns_ray.evaluation.autoencoder_likelihood import autoencoder_likelihood, gains
+from ldns_ray.evaluation.baselines.psth import psth
 from ldns_ray.evaluation.likelihood import (
     masked_nll,
     masked_nll_of_rates,

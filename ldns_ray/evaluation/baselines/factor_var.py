@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ldns_ray.evaluation.baselines.psth import check_draw, psth, smooth
+from ldns_ray.evaluation.baselines.psth import draw, psth, smooth
 from ldns_ray.evaluation.statistics import Floats, Ints, Spikes, flatten_counts
 
 LARGEST_RADIUS = 0.999
@@ -150,15 +150,7 @@ def sample_factor_var(
     Returns:
         n arrays (T_i, N) of counts, and the rates they were drawn from.
     """
-    check_draw(n, first_trial)
-    spikes, rates = [], []
-    for i in range(first_trial, first_trial + n):
-        rng = np.random.default_rng([seed, i])
-        z_TK = _draw_factors(model, rng)
-        rate_TN = _rates(model, z_TK)
-        spikes.append(rng.poisson(rate_TN))
-        rates.append(rate_TN)
-    return spikes, rates
+    return draw(lambda rng: _rates(model, _draw_factors(model, rng)), n, seed, first_trial)
 
 
 def spectral_radius(coefficients_PKK: Floats) -> float:

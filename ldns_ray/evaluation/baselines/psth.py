@@ -8,7 +8,7 @@ Legend: S trials, T bins, N units, L labels (conditions).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,24 +132,29 @@ def sample_psth(
     Returns:
         n arrays (T_i, N) of counts, and the rates they were drawn from.
     """
-    check_draw(n, first_trial)
-    spikes, rates = [], []
-    for i in range(first_trial, first_trial + n):
-        rng = np.random.default_rng([seed, i])
+
+    def rates(rng: np.random.Generator) -> Floats:
         s = rng.integers(len(psth.trial_bins_S))
-        rate_TN = psth.rates_LTN[psth.trial_label_S[s], : psth.trial_bins_S[s]]
-        spikes.append(rng.poisson(rate_TN))
-        rates.append(rate_TN)
-    return spikes, rates
+        return psth.rates_LTN[psth.trial_label_S[s], : psth.trial_bins_S[s]]
+
+    return draw(rates, n, seed, first_trial)
 
 
-def check_draw(n: int, first_trial: int) -> None:
-    """Raise ValueError unless n trials can be drawn from this one on."""
+def draw(
+    rates_of: Callable[[np.random.Generator], Floats], n: int, seed: int, first_trial: int
+) -> tuple[list[NDArray[np.int64]], list[Floats]]:
+    """Poisson counts of n trials, and their rates, which `rates_of` draws from each trial's own generator."""
     if n < 1 or first_trial < 0:
         raise ValueError(
             f"n must be at least 1 and first_trial at least 0, got {n} and {first_trial}. "
             "Give the number of trials to draw."
         )
+    spikes, rates = [], []
+    for i in range(first_trial, first_trial + n):
+        rng = np.random.default_rng([seed, i])
+        rates.append(rates_of(rng))
+        spikes.append(rng.poisson(rates[-1]))
+    return spikes, rates
 
 
 def smooth(x_TN: Floats, sd_bins: float) -> Floats:
