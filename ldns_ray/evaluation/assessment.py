@@ -98,13 +98,19 @@ def sample_baselines(
 ) -> tuple[dict[str, list[np.ndarray]], list[str]]:
     """Spikes of `n` trials of each baseline made from the training trials, and which could not be made, and why."""
     spikes, width = train.spikes_list(), train.bin_width_s
-    result = {PSTH: list(sample_psth(psth(spikes, labels, bin_width_s=width), n, seed=seed)[0])}
+    result = {PSTH: _small(sample_psth(psth(spikes, labels, bin_width_s=width), n, seed=seed)[0])}
     try:
         model = fit_factor_var(spikes, bin_width_s=width, seed=seed)
     except ValueError as e:  # too little data for it: no reason to have no evaluation
         return result, [f"{FACTORS} is left out: {e}"]
-    result[FACTORS] = list(sample_factor_var(model, n, seed=seed)[0])
+    result[FACTORS] = _small(sample_factor_var(model, n, seed=seed)[0])
     return result, []
+
+
+def _small(trials: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Counts in as few bytes as hold them: there may be hundreds of millions."""
+    kind = np.min_scalar_type(max(int(spikes_TN.max()) for spikes_TN in trials))
+    return [spikes_TN.astype(kind) for spikes_TN in trials]
 
 
 def _latents(trials: TrialSet) -> list[np.ndarray] | None:

@@ -127,8 +127,9 @@ def novelty(
     scale_D = np.where(sd_D > RESOLUTION * np.abs(mean_D), sd_D, 1.0)
     n_points = min(N_POINTS, max(int(n_bins_S.max()) for _, n_bins_S in sets))
     train_BQ, held_out_AQ, sampled_AQ = (
-        _in_relative_time((values_XD - mean_D) / scale_D, n_bins_S, n_points)
-        for values_XD, n_bins_S in sets
+        # Standardised afterwards, when there are fewer values: means of parts are linear.
+        ((_in_relative_time(*flat, n_points) - mean_D) / scale_D).reshape(len(flat[1]), -1)
+        for flat in sets
     )
     sampled_A, nearest_A = _nearest(sampled_AQ, train_BQ)
     held_out_A, _ = _nearest(held_out_AQ, train_BQ)
@@ -156,14 +157,14 @@ def _ratio(sampled: Any, held_out: Any) -> Any:
 
 
 def _in_relative_time(values_XD: Floats, n_bins_A: Ints, n_points: int) -> Floats:
-    """(A, P·D): means over P equal parts of each trial, bins cut in two where parts meet."""
+    """(A, P, D): means over P equal parts of each trial, bins cut in two where parts meet."""
     starts_A = np.cumsum(n_bins_A) - n_bins_A
     points_APD = np.empty((len(n_bins_A), n_points, values_XD.shape[1]))
     for n_bins in np.unique(n_bins_A):
         trials_a = np.flatnonzero(n_bins_A == n_bins)
         bins_aT = starts_A[trials_a, None] + np.arange(n_bins)
         points_APD[trials_a] = _parts(int(n_bins), n_points) @ values_XD[bins_aT]
-    return points_APD.reshape(len(n_bins_A), -1)
+    return points_APD
 
 
 def _parts(n_bins: int, n_points: int) -> Floats:

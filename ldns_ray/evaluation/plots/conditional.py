@@ -7,6 +7,8 @@ Legend: S trials, T bins, K channels, C classes.
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -26,13 +28,13 @@ MAX_NUMBERED = 12
 def conditional(
     decoded: Conditional, bin_width_s: float, units: dict[str, str]
 ) -> dict[str, Figure]:
-    """A picture by name for everything that was decoded. units: of the covariates, by name."""
+    """A picture by name, fit for a file, for everything that was decoded. units: of the covariates, by name."""
     figures = {
-        f"decoded_{name}": traces(x, plain(name), bin_width_s, plain(units.get(name, "")))
+        f"decoded_{_word(name)}": traces(x, plain(name), bin_width_s, plain(units.get(name, "")))
         for name, x in decoded.covariates.items()
     }
     figures |= {
-        f"reached_{name}": reaches(x, plain(name), bin_width_s, plain(units.get(name, "")))
+        f"reached_{_word(name)}": reaches(x, plain(name), bin_width_s, plain(units.get(name, "")))
         for name, x in decoded.covariates.items()
         if is_planar_velocity(x, name, units.get(name, ""))
     }
@@ -41,8 +43,13 @@ def conditional(
             decoded.classes, list(map(plain, decoded.class_names))
         )
     for name, x in decoded.angles.items():
-        figures[f"decoded_{name}"] = angles(x, plain(name))
+        figures[f"decoded_{_word(name)}"] = angles(x, plain(name))
     return figures
+
+
+def _word(name: str) -> str:
+    """A name without slashes and the like, which files and artifacts cannot have."""
+    return re.sub(r"[^\w.-]", "_", name)
 
 
 def traces(

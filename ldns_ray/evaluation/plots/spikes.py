@@ -60,6 +60,7 @@ def rasters(real: Spikes, sampled: Spikes, bin_width_s: float, n_trials: int = 3
             if row == 1:
                 ax.set_xlabel("time in trial (s)")
         axes[row][0].set_ylabel("unit (by real rate)")
+        axes[row][0].yaxis.set_major_locator(MaxNLocator(6, integer=True))
     return finished(fig)
 
 

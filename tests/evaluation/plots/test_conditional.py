@@ -72,4 +72,9 @@ def test_a_picture_for_everything(n_classes):
     figures = conditional.conditional(decoded, BIN, {"v": "m/s"})
     assert list(figures) == ["decoded_v", "reached_v", "decoded_classes", "decoded_a"]
     assert "reached_v" not in conditional.conditional(decoded, BIN, {"v": "m"})
+    odd = Conditional({"hand/$v$": decoding()}, None, [], {})
+    assert list(conditional.conditional(odd, BIN, {"hand/$v$": "m/s"})) == [
+        "decoded_hand__v_",
+        "reached_hand__v_",
+    ]
     assert conditional.conditional(Conditional({}, None, [], {}), BIN, {}) == {}
