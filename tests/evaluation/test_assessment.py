@@ -6,7 +6,7 @@ import pytest
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.schema import Trial
 from ldns_ray.evaluation.assessment import BASELINES, sample_baselines
-from ldns_ray.evaluation.baselines import psth, sample_psth
+from ldns_ray.evaluation.baselines.psth import psth, sample_psth
 
 
 @pytest.mark.parametrize(("rate", "kind"), [(2.0, np.uint8), (400.0, np.uint16)])
