@@ -22,7 +22,7 @@ import ray
 import ray.data
 import torch
 
-from ldns_ray import __version__, storage
+from ldns_ray import storage
 from ldns_ray.config import Experiment, Hardware, changes, command
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.card import Card
@@ -299,9 +299,7 @@ class Pipeline:
             provenance={
                 "model": self.model_uri,
                 "trained on": f"{self.card.name} ({self.card.fingerprint})",
-                "code": f"ldns_ray {__version__}, commit {commit() or 'unknown'}",
                 "seed": str(self.experiment.seed),
-                "evaluated": time.strftime("%Y-%m-%d %H:%M"),
             },
         )
 

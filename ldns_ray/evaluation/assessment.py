@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from ldns_ray.evaluation.decoding.conditional import smoothed_counts
 from ldns_ray.evaluation.labels import split_labels
 from ldns_ray.evaluation.novelty import Novelty, novelty
 from ldns_ray.evaluation.rows import Row
-from ldns_ray.evaluation.units import unit_statistics, unit_table
+from ldns_ray.evaluation.units import unit_statistics
 
 FEW_TRIALS = 20
 """With fewer reference trials, halves and intervals say little."""
@@ -43,8 +42,8 @@ class Assessment:
     """By candidate; empty without training trials."""
     novelty_in: str
     """What trials were compared in: latents, or smoothed counts where there are none."""
-    units: dict[str, list[Any]]
-    """Table of the units' statistics, `units.unit_table`, of the reference, the candidates and the baselines."""
+    units: dict[str, dict[str, np.ndarray]]
+    """`unit_statistics` of the reference, `REAL`, the candidates and the baselines."""
     warnings: list[str]
 
 
@@ -53,7 +52,6 @@ def assess(
     reference: TrialSet,
     candidates: Mapping[str, TrialSet],
     settings: Evaluation,
-    unit_names: Sequence[str],
 ) -> Assessment:
     """Compare candidates with the reference trials.
 
@@ -88,9 +86,7 @@ def assess(
         name: unit_statistics(x, reference.bin_width_s)
         for name, x in {REAL: real, **spikes, **baselines}.items()
     }
-    return Assessment(
-        rows, baselines, found, measured_in, unit_table(statistics, unit_names), warnings
-    )
+    return Assessment(rows, baselines, found, measured_in, statistics, warnings)
 
 
 def sample_baselines(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ldns_ray import __version__, storage
+from ldns_ray import storage
 from ldns_ray.config import Evaluation
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.card import Card, check_split
@@ -22,7 +21,6 @@ from ldns_ray.evaluation.decoding.conditional import (
 from ldns_ray.evaluation.labels import split_labels
 from ldns_ray.evaluation.plots.pictures import pictures
 from ldns_ray.evaluation.reporting.results import Origin, Results, results
-from ldns_ray.revision import commit
 from ldns_ray.settings import did_you_mean, fingerprint, settings
 
 VERSION = 2
@@ -132,7 +130,7 @@ class Comparison:
         reference = load_trialset(self.real_uri, e.split, columns)
         train = load_trialset(self.real_uri, "train", columns) if self.has_train else None
         sampled = {name: load_trialset(uri, None, []) for name, uri in self.sampled.items()}
-        assessment = assess(train, reference, sampled, e, card.unit_names)
+        assessment = assess(train, reference, sampled, e)
         decoded = {}
         if self.decode and train is not None:
             decoded = {
@@ -141,7 +139,7 @@ class Comparison:
             }
         first = decoded.get(next(iter(sampled)))
         figures = pictures(assessment, reference, sampled, first, card)
-        return results(assessment, figures, decoded, e, len(reference))
+        return results(assessment, figures, decoded, e, len(reference), card.unit_names)
 
     def origin(self, command: str) -> Origin:
         """For the report; `command` makes the comparison again."""
@@ -157,13 +155,7 @@ class Comparison:
             command=command,
             settings=settings(self.settings, "evaluation."),
             provenance={
-                **{
-                    k: str(v)
-                    for k, v in first.provenance.items()
-                    if isinstance(v, str | int | float)
-                },
-                "code": f"ldns_ray {__version__}, commit {commit() or 'unknown'}",
-                "evaluated": time.strftime("%Y-%m-%d %H:%M"),
+                k: str(v) for k, v in first.provenance.items() if isinstance(v, str | int | float)
             },
         )
 

@@ -46,7 +46,7 @@ def evaluate(
     """Everything that is told of an experiment. history: the trainings' epochs."""
     e = experiment.evaluation
     train, reference, candidates = trials.train, trials.reference, {NAME: trials.sampled}
-    assessment = assess(train, reference, candidates, e, card.unit_names)
+    assessment = assess(train, reference, candidates, e)
     labels = split_labels(train, reference, e.label)
     likelihood = autoencoder_likelihood(
         trials.autoencoder, train, reference, labels, dropout=experiment.autoencoder.dropout, seed=e.seed
@@ -54,7 +54,9 @@ def evaluate(
     decoded = {NAME: _decoded(experiment, trials, labels)}
     figures = pictures(assessment, reference, candidates, decoded[NAME], card)
     figures["training_curves"] = training.training_curves(history)
-    return results(assessment, figures, decoded, e, len(reference), likelihood=likelihood)
+    return results(
+        assessment, figures, decoded, e, len(reference), card.unit_names, likelihood=likelihood
+    )
 
 
 def _decoded(experiment: Experiment, trials: Evaluated, labels: SplitLabels) -> Conditional:

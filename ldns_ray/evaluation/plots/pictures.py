@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.card import Card
-from ldns_ray.evaluation.assessment import Assessment
+from ldns_ray.evaluation.assessment import REAL, Assessment
 from ldns_ray.evaluation.correlograms import trial_correlograms
 from ldns_ray.evaluation.decoding.conditional import Conditional
 from ldns_ray.evaluation.plots import (
@@ -24,7 +24,6 @@ from ldns_ray.evaluation.plots import (
 from ldns_ray.evaluation.recording import Yardstick, yardstick
 from ldns_ray.evaluation.spectra import frequencies, trial_spectra
 from ldns_ray.evaluation.statistics import Spikes
-from ldns_ray.evaluation.units import unit_statistics
 
 
 def pictures(
@@ -53,7 +52,7 @@ def pictures(
         "population_counts": spikes.population_counts(real, fake, others=others),
         "correlations": spikes.correlations(real, fake),
         "isi": spikes.isi(real, fake, width, others=others),
-        "rates": _rates(real, fake, width),
+        "rates": _rates(assessment.units[REAL], assessment.units[next(iter(candidates))]),
         "correlograms": correlograms.correlograms(
             real=_pair(rod, real), sampled=_pair(rod, fake), bin_width_s=width,
             others={name: _pair(rod, x) for name, x in others.items()},
@@ -79,8 +78,8 @@ def _pair(rod: Yardstick, trials: Spikes) -> correlograms.Pair:
     return pooled.auto_GL, pooled.cross_GL
 
 
-def _rates(real: Spikes, sampled: Spikes, bin_width_s: float) -> Figure:
-    a, b = (unit_statistics(x, bin_width_s) for x in (real, sampled))
+def _rates(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> Figure:
+    """Of `unit_statistics` of real and of sampled trials."""
     return rates.rates(
         mean_real_N=a["mean_rate_hz"], mean_sampled_N=b["mean_rate_hz"],
         sd_real_N=a["sd_rate_hz"], sd_sampled_N=b["sd_rate_hz"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
-from ldns_ray import storage
+from ldns_ray import __version__, storage
 from ldns_ray.config import Evaluation
 from ldns_ray.data.card import Card
 from ldns_ray.evaluation.assessment import Assessment
@@ -25,7 +26,9 @@ from ldns_ray.evaluation.plots import style
 from ldns_ray.evaluation.plots.captions import caption
 from ldns_ray.evaluation.reporting.report import Report, render
 from ldns_ray.evaluation.rows import Row
+from ldns_ray.evaluation.units import unit_table
 from ldns_ray.evaluation.wording import told, with_interval
+from ldns_ray.revision import commit
 
 REPORT, UNITS, PLOTS = "report.html", "units.parquet", "plots"
 """Files, and the folder of pictures, that `write_results` makes."""
@@ -40,7 +43,7 @@ class Results:
     `novelty` and `conditional` by candidate; `likelihood` or None; `warnings`; `plots`, names of the figures."""
     figures: dict[str, Figure]
     units: dict[str, list[Any]]
-    """Columns of the table of the units' statistics."""
+    """`units.unit_table` of the reference, the candidates and the baselines."""
 
 
 def results(
@@ -49,6 +52,7 @@ def results(
     decoded: Mapping[str, Conditional],
     settings: Evaluation,
     n_reference: int,
+    unit_names: Sequence[str],
     *,
     likelihood: Mapping[str, Any] | None = None,
 ) -> Results:
@@ -68,7 +72,7 @@ def results(
         "warnings": list(assessment.warnings),
         "plots": list(figures),
     }
-    return Results(summary, dict(figures), assessment.units)
+    return Results(summary, dict(figures), unit_table(assessment.units, unit_names))
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Origin:
     changed: Collection[str] = ()
     """Settings that differ from those of the named experiment."""
     provenance: Mapping[str, str] = field(default_factory=dict)
+    """What else is known of it; code and date of the evaluation are added."""
 
 
 def write_results(uri: str, found: Results, origin: Origin) -> None:
@@ -114,7 +119,11 @@ def _report(summary: Mapping[str, Any], pngs: Mapping[str, bytes], origin: Origi
         settings=origin.settings,
         changed=origin.changed,
         command=origin.command,
-        provenance=origin.provenance,
+        provenance={
+            **origin.provenance,
+            "code": f"ldns_ray {__version__}, commit {commit() or 'unknown'}",
+            "evaluated": time.strftime("%Y-%m-%d %H:%M"),
+        },
     )
 
 

@@ -11,13 +11,6 @@ pytestmark = pytest.mark.filterwarnings("error")
 BIN = 0.01
 
 
-@pytest.fixture(scope="module")
-def pair():
-    rng = np.random.default_rng(0)
-    rates = np.linspace(0.2, 0.6, 6)
-    return rng.poisson(rates, (30, 40, 6)), rng.poisson(rates, (25, 40, 6))
-
-
 def test_rasters_draw_every_bin_with_spikes(pair):
     real, sampled = pair
     axes = spikes.rasters(real, sampled, BIN, n_trials=2).axes

@@ -4,7 +4,6 @@ import pkgutil
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from matplotlib.image import imread
 
@@ -12,13 +11,6 @@ from ldns_ray.evaluation import plots
 from ldns_ray.evaluation.plots import spikes, style
 
 BIN = 0.01
-
-
-@pytest.fixture(scope="module")
-def pair():
-    rng = np.random.default_rng(0)
-    rates = np.linspace(0.2, 0.6, 6)
-    return rng.poisson(rates, (30, 40, 6)), rng.poisson(rates, (25, 40, 6))
 
 
 def test_figures_are_written_at_their_size(pair, tmp_path):
