@@ -15,9 +15,9 @@ from ldns_ray.cli import add_data, add_root, add_seed, add_tracking, default_roo
 from ldns_ray.config import Hardware, experiment
 from ldns_ray.data.simulation.simulated import simulated_dataset
 from ldns_ray.evaluation.reporting.results import format_summary
-from ldns_ray.plan import Sweep
 from ldns_ray.settings import apart, override, parse_overrides
-from ldns_ray.sweep import format_result, run_sweep
+from ldns_ray.sweeps.plan import Sweep
+from ldns_ray.sweeps.sweep import format_result, run_sweep
 from ldns_ray.tracking.connection import connect, default_uri
 from ldns_ray.training.distributed import connect_ray
 from search_spaces.speech import SPACE

@@ -21,9 +21,7 @@ ORDER = (
     {"pipeline"},
     {"logged"},
     {"observers"},
-    {"plan"},
-    {"trial"},
-    {"sweep"},
+    {"sweeps"},
     {"search_spaces"},
     {"jobs"},
 )
@@ -38,8 +36,7 @@ LEAVES = {"archives", "checks", "cli", "memory", "storage", "revision", "text_ta
 RAY = (
     "ldns_ray/data/ingestion/collecting.py", "ldns_ray/data/shards.py", "ldns_ray/data/streaming.py", "ldns_ray/data/residence.py",
     "ldns_ray/training/distributed.py", "ldns_ray/training/start.py",
-    "ldns_ray/pipeline.py", "ldns_ray/stages.py", "ldns_ray/plan.py", "ldns_ray/trial.py",
-    "ldns_ray/sweep.py",    "jobs/", "search_spaces/",
+    "ldns_ray/pipeline.py", "ldns_ray/stages.py", "ldns_ray/sweeps/", "jobs/", "search_spaces/",
 )  # fmt: skip
 MLFLOW = ("ldns_ray/tracking/",)
 PURE = (

@@ -43,12 +43,15 @@ class Outbox:
         step: int,
         model_id: str = "",
         dataset: tuple[str, str] | None = None,
+        at: float | None = None,
     ) -> None:
         """Add metrics, of a logged model and measured on a dataset (name, fingerprint) where these are given.
 
+        at: when they were measured, in Unix seconds; now by default.
+
         Never waits. Raises what the server answered when it refused earlier ones.
         """
-        now = int(time.time() * 1000)
+        now = int((time.time() if at is None else at) * 1000)
         name, digest = dataset or (None, None)
         with self._changed:
             self._check()

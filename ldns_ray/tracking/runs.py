@@ -125,11 +125,13 @@ class Run:
         *,
         model: str = "",
         dataset: tuple[str, str] | None = None,
+        at: float | None = None,
     ) -> None:
         """Metrics at a step; returns at once. A step that the run had when it was found is kept.
 
         With `model`, the address of a logged model, that model's page shows them too, beside the `dataset`
-        (name, fingerprint) that they were measured on.
+        (name, fingerprint) that they were measured on. at: when they were measured, in Unix seconds; now by
+        default. The store keeps one of two that agree in name, step, time and value.
 
         Raises ValueError for a value that is not finite, and what `flush` raises when metrics given
         earlier were refused.
@@ -142,7 +144,7 @@ class Run:
                     "Leave it out, or let the run fail."
                 )
         new = {k: v for k, v in numbers.items() if step not in self._present.get(k, ())}
-        self._outbox.put(new, step, model.removeprefix(MODELS), dataset)
+        self._outbox.put(new, step, model.removeprefix(MODELS), dataset, at)
 
     def flush(self) -> None:
         """Wait until all metrics are stored. Raises ConnectionError when the server stays away."""

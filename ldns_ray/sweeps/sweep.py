@@ -15,7 +15,6 @@ import optuna
 import ray
 from optuna.trial import TrialState
 from ray import tune
-from ray.tune.search.sample import Domain
 
 from ldns_ray import storage
 from ldns_ray.cli import JobError
@@ -32,28 +31,21 @@ from ldns_ray.logged import (
     outcome_note,
 )
 from ldns_ray.pipeline import Pipeline, verify
-from ldns_ray.plan import Sweep
 from ldns_ray.revision import commit
 from ldns_ray.settings import override, settings
+from ldns_ray.sweeps.plan import Sweep
+from ldns_ray.sweeps.study import FINISHED, NUMBER, StudySearch, open_study
+from ldns_ray.sweeps.trial import child_key, run_trial, trial_experiment
+from ldns_ray.sweeps.wording import as_text, domain, short
 from ldns_ray.text_table import format_table
 from ldns_ray.tracking import notes
 from ldns_ray.tracking.connection import connect
 from ldns_ray.tracking.experiments import Tracking
 from ldns_ray.tracking.tags import command_line, standard_tags
 from ldns_ray.training.distributed import relayed
-from ldns_ray.trial import (
-    NUMBER,
-    StudySearch,
-    as_text,
-    child_key,
-    run_trial,
-    short,
-    trial_experiment,
-)
 
 RESERVED_CPUS = 1
 """CPUs kept free for Ray Data: a sweep that takes them all waits for itself."""
-FINISHED = (TrialState.COMPLETE, TrialState.FAIL)
 
 Say = Callable[[str], None]
 
@@ -88,7 +80,7 @@ def run_sweep(sweep: Sweep, say: Say = print) -> dict[str, Any]:
         parent.params(
             {
                 **settings(sweep.experiment),
-                **{f"space.{n}": _domain(d) for n, d in sweep.space.items()},
+                **{f"space.{n}": domain(d) for n, d in sweep.space.items()},
             }
         )
         parent.dataset(
@@ -125,13 +117,9 @@ def _note(sweep: Sweep, trials: str, best: str = "", result: str = notes.UNSCORE
     """What the sweep's page says; trials, best: where they are, see `notes.sweep_run`."""
     return notes.sweep_run(
         experiment=sweep.experiment.name, data=data_note(_pipeline(sweep, {}, "val")), n_trials=sweep.n_trials,
-        seed=sweep.seed, space={n: _domain(d) for n, d in sweep.space.items()}, result=result, best=best,
+        seed=sweep.seed, space={n: domain(d) for n, d in sweep.space.items()}, result=result, best=best,
         trials=trials, command=command_line(), commit=commit(),
     )  # fmt: skip
-
-
-def _domain(domain: Domain) -> str:
-    return f"{type(domain).__name__.lower()} {domain.domain_str}"
 
 
 # ---------------------------------------------------------------------------------------------
@@ -151,25 +139,6 @@ def _concurrency(sweep: Sweep) -> int:
             "Lower --cpus-per-trial or --gpus-per-trial, or add nodes."
         )
     return min(int(fits), sweep.max_concurrent or int(fits), sweep.n_trials)
-
-
-def open_study(sweep: Sweep) -> optuna.Study:
-    """The sweep's Optuna study, as far as it has come."""
-    url = sweep.optuna_storage
-    if not url:
-        if "://" in sweep.root:
-            raise ValueError(
-                f"The Optuna study cannot live under {sweep.root}. Pass --optuna-storage URL of a database."
-            )
-        os.makedirs(sweep.uri, exist_ok=True)
-        url = f"sqlite:///{os.path.abspath(sweep.uri)}/optuna.db"
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(
-        study_name=sweep.fingerprint,
-        storage=url,
-        direction="minimize",
-        load_if_exists=True,
-    )
 
 
 def _tune(sweep: Sweep, study: optuna.Study, parent_id: str, say: Say) -> dict[int, str]:

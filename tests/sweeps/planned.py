@@ -2,7 +2,7 @@
 
 from ray import tune
 
-from ldns_ray.plan import Sweep
+from ldns_ray.sweeps.plan import Sweep
 
 RATE = "diffusion.optimisation.learning_rate"
 

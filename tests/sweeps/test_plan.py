@@ -6,15 +6,16 @@ from pathlib import Path
 import pytest
 from ray import tune
 
-from ldns_ray import sweep
 from ldns_ray.pipeline import Pipeline
 from ldns_ray.settings import override
-from ldns_ray.sweep import open_study, run_sweep
-from ldns_ray.trial import trial_experiment
+from ldns_ray.sweeps import sweep
+from ldns_ray.sweeps.study import open_study
+from ldns_ray.sweeps.sweep import run_sweep
+from ldns_ray.sweeps.trial import trial_experiment
 from tests.pipelines import reaches, tiny_reach
-from tests.sweeps import RATE, planned
+from tests.sweeps.planned import RATE, planned
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

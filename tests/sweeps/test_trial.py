@@ -8,8 +8,9 @@ import pytest
 import ray
 from ray import tune
 
-from ldns_ray import trial
-from ldns_ray.trial import StudySearch, stage_guard
+from ldns_ray.sweeps import locks
+from ldns_ray.sweeps.locks import stage_guard
+from ldns_ray.sweeps.study import StudySearch
 
 # -- Points from the study
 
@@ -75,7 +76,7 @@ class Other:
     """Another process that wants to do a stage."""
 
     def __init__(self):
-        trial.LOCK_POLL_SECONDS = 0.1
+        locks.LOCK_POLL_SECONDS = 0.1
 
     def hold(self, name, seconds, done=None):
         """Do the stage; what is returned is when, and whether it was there already."""
@@ -103,7 +104,7 @@ def others(ray_session):
 
 
 def test_one_process_does_a_stage_and_others_find_it_done(others, tmp_path, monkeypatch):
-    monkeypatch.setattr(trial, "LOCK_POLL_SECONDS", 0.1)
+    monkeypatch.setattr(locks, "LOCK_POLL_SECONDS", 0.1)
     done = str(tmp_path / "done")
     found = ray.get([other.hold.remote("a", 1.0, done) for other in others])
     assert sorted(there for _, _, there in found) == [False, True]
@@ -127,7 +128,7 @@ def test_different_stages_are_done_at_the_same_time(others, tmp_path):
 
 
 def test_a_killed_holder_hands_over(ray_session, tmp_path, monkeypatch):
-    monkeypatch.setattr(trial, "LOCK_POLL_SECONDS", 0.1)
+    monkeypatch.setattr(locks, "LOCK_POLL_SECONDS", 0.1)
     flag = tmp_path / "held"
     holder = Other.remote()
     holder.hold_for_ever.remote("e", str(flag))

@@ -19,20 +19,22 @@ import pytest
 from ray import tune
 
 from jobs import train
-from ldns_ray import storage, sweep
+from ldns_ray import storage
 from ldns_ray.config import experiment
 from ldns_ray.data.shards import read_card
 from ldns_ray.logged import COMPARED
 from ldns_ray.pipeline import Pipeline
-from ldns_ray.plan import Sweep
 from ldns_ray.settings import parse_overrides
 from ldns_ray.stages import model_fingerprint
-from ldns_ray.sweep import format_result, open_study, run_sweep
+from ldns_ray.sweeps import sweep
+from ldns_ray.sweeps.plan import Sweep
+from ldns_ray.sweeps.study import open_study
+from ldns_ray.sweeps.sweep import format_result, run_sweep
+from ldns_ray.sweeps.trial import trial_experiment
 from ldns_ray.tracking.connection import connect
-from ldns_ray.trial import trial_experiment
-from tests.sweeps import RATE, planned
+from tests.sweeps.planned import RATE, planned
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
