@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -94,12 +95,15 @@ class Patience:
     def __init__(self, limit_s: float, where: str) -> None:
         self.limit_s = limit_s
         self.where = where
+        self._telling = threading.Lock()
+        self._told_away = False
 
     def wait_for(self, what: str, call: Callable[[], T]) -> T:
         """The result of `call`, which is made again while its failure is one that passes.
 
         `call` must be safe to make twice: see `make` for one that is not. A wait is told in the log once when it
-        begins and once when it is over. A single failure is not: a server closes connections that were idle.
+        begins and once when it is over, however many calls wait. A single failure is not: a server closes
+        connections that were idle.
 
         Raises ConnectionError when the patience is over, and at once what does not pass.
         """
@@ -119,17 +123,19 @@ class Patience:
                         f"{what} was not done: the MLflow server at {self.where} did not answer for "
                         f"{self.limit_s:.0f} s: {reason(error)}. Start it and submit again."
                     ) from error
-                if tries == 2 and self.limit_s >= TOLD_FROM_S:
-                    logger.warning(
-                        "The MLflow server at %s is away; waiting for it up to %.0f s: %s",
-                        self.where, self.limit_s, reason(error),
-                    )  # fmt: skip
+                if tries > 1:
+                    self._tell(f"is away; waiting for it up to {self.limit_s:.0f} s: {reason(error)}", away=True)  # fmt: skip
                 time.sleep(pause)
             else:
-                if tries > 1 and self.limit_s >= TOLD_FROM_S:
-                    waited = time.monotonic() - began
-                    logger.warning("The MLflow server at %s is back after %.0f s", self.where, waited)  # fmt: skip
+                if tries > 1:
+                    self._tell(f"is back after {time.monotonic() - began:.0f} s", away=False)
                 return result
+
+    def _tell(self, what: str, *, away: bool) -> None:
+        with self._telling:
+            if away != self._told_away and self.limit_s >= TOLD_FROM_S:
+                logger.warning("The MLflow server at %s %s", self.where, what)
+                self._told_away = away
 
     def make(self, what: str, make: Callable[[], T], find: Callable[[], T | None]) -> T:
         """`wait_for` a call that makes something: after a failure, `find` is asked for it before it is made again.
