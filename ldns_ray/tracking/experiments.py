@@ -48,10 +48,10 @@ class Tracking:
 
         Use it as a context manager: it ends as FINISHED, FAILED (with the traceback) or KILLED; see `Run`.
 
-        However the server fails, one process that asks for a key gets one run: after an answer that was lost, the
-        run is looked for before another is made. Two processes that ask for the same key at the same moment are
-        told apart only nearly always, for the store forbids no doubles: let one process, the driver, ask for a key.
-        The same holds for a request that hangs in the server until its double is in use.
+        A key has one run, exactly so where one process asks for it and the server is away, restarted or killed: after
+        an answer that was lost, the run is looked for before another is made. Only nearly so where two processes ask
+        at the same moment, or where a request hangs in a server until its double is in use, for the store forbids no
+        doubles: let one process, the driver, ask for a key.
         """
         wanted = standard_tags() | dict(tags or {})
         # Without a key of its own, a run whose making was not answered could not be found.

@@ -3,12 +3,14 @@
 import logging
 import os
 import socket
+import ssl
 import time
 
 import pytest
 import requests
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from ldns_ray.tracking import patience
 from ldns_ray.tracking.connection import connect
@@ -59,6 +61,14 @@ def test_nobody_there_passes_and_a_bad_address_does_not(served):
     assert not passes(_error_of(lambda: MlflowClient("http://:::").get_run("a")))
     assert not passes(FileNotFoundError("a.txt"))
     assert not passes(ValueError("a parameter"))
+
+
+def test_a_busy_store_passes_and_a_wrong_certificate_does_not():
+    assert passes(MlflowException("database is locked", TEMPORARILY_UNAVAILABLE))
+    assert passes(requests.exceptions.SSLError("the handshake was cut short"))
+    error = requests.exceptions.SSLError("no handshake")
+    error.__cause__ = ssl.SSLCertVerificationError("self-signed")
+    assert not passes(error)
 
 
 def test_a_hung_server_passes(served, monkeypatch):
