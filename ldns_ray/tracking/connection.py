@@ -2,15 +2,21 @@
 
 import os
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from pathlib import Path
 
+import requests
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from ldns_ray.tracking.experiments import Tracking, public
+from ldns_ray.tracking.patience import (
+    PATIENCE_S,
+    Patience,
+    PatientClient,
+    own_the_waiting,
+    reason,
+)
 
 REACH_LIMIT_S = 10.0
 
@@ -27,75 +33,88 @@ def default_uri(root: str) -> str:
     return f"sqlite:///{Path(root).expanduser().resolve() / 'mlflow.db'}"
 
 
-def connect(uri: str, experiment: str) -> Tracking:
+def connect(
+    uri: str,
+    experiment: str,
+    *,
+    wait_s: float = REACH_LIMIT_S,
+    patience_s: float = PATIENCE_S,
+) -> Tracking:
     """The experiment `experiment` at an MLflow server (http, https) or a SQLite store; made if missing.
 
-    Raises ConnectionError when the server does not answer within about ten seconds or refuses, and
-    ValueError for other kinds of address.
+    Waits up to `wait_s` seconds for a server that does not answer: briefly by default, for a person who mistyped an
+    address wants to know; minutes where the server was there before. Every later call waits up to `patience_s`, see
+    `patience.Patience`. MLflow's own repetitions are turned off for this process, see `patience.own_the_waiting`.
+
+    The store forbids two experiments of one name, so that there is one however many ask at once.
+
+    Raises ConnectionError when the server does not answer in time or refuses, and ValueError for other kinds of
+    address.
     """
     scheme = urllib.parse.urlsplit(uri).scheme
     location = None
-    if scheme in ("http", "https"):
-        _reach(uri)
-    elif scheme == "sqlite":
+    if scheme == "sqlite":
         folder = Path(uri.removeprefix("sqlite:///")).resolve().parent
         folder.mkdir(parents=True, exist_ok=True)
         # A quoted name would need quoting again in every artifact's address.
         safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in experiment)
         location = (folder / "mlartifacts" / safe).as_uri()
-    else:
+    elif scheme not in ("http", "https"):
         raise ValueError(
             f"The tracking address must start with http://, https:// or sqlite:///, got {uri!r}. "
             "Set MLFLOW_TRACKING_URI, for example http://127.0.0.1:5000."
         )
-    client = MlflowClient(tracking_uri=uri)
+    deadline = time.monotonic() + wait_s
     try:
-        found = client.get_experiment_by_name(experiment)
-        if found is None:
-            try:
-                # The kind makes the UI open on the list of training runs.
-                experiment_id = client.create_experiment(
-                    experiment,
-                    artifact_location=location,
-                    tags={"mlflow.experimentKind": "custom_model_development"},
-                )
-            except MlflowException:
-                # Another process may have made it in between.
-                found = client.get_experiment_by_name(experiment)
-                if found is None:
-                    raise
-                experiment_id = found.experiment_id
-        else:
-            experiment_id = found.experiment_id
-    except MlflowException as e:
-        raise ConnectionError(_unreachable(uri, str(e))) from e
-    if found is not None and found.lifecycle_stage == "deleted":
+        if scheme != "sqlite":
+            own_the_waiting()
+            Patience(wait_s, public(uri)).wait_for("/health", lambda: _reach(uri))
+        client = MlflowClient(tracking_uri=uri)
+        left = Patience(max(deadline - time.monotonic(), 0.0), public(uri))
+        experiment_id = left.wait_for(
+            "The experiment", lambda: _find_or_create(client, experiment, location)
+        )
+    except (MlflowException, OSError) as e:
+        why = reason(e) if isinstance(e, OSError) else str(e)
+        raise ConnectionError(_unreachable(uri, why)) from e
+    patience = Patience(patience_s, public(uri))
+    return Tracking(PatientClient(client, patience), uri, experiment_id, experiment)
+
+
+def _find_or_create(client: MlflowClient, experiment: str, location: str | None) -> str:
+    """Id of the experiment; safe to be called again."""
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        try:
+            # The kind makes the UI open on the list of training runs.
+            made: str = client.create_experiment(
+                experiment,
+                artifact_location=location,
+                tags={"mlflow.experimentKind": "custom_model_development"},
+            )
+            return made
+        except MlflowException:
+            # Another process may have made it in between.
+            found = client.get_experiment_by_name(experiment)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
         raise ValueError(
             f"The MLflow experiment {experiment!r} was deleted. Restore it in the UI, or use another name."
         )
-    return Tracking(client, uri, experiment_id, experiment)
+    return str(found.experiment_id)
 
 
 def _reach(uri: str) -> None:
-    """Return once the server answers anything at all. Raises ConnectionError after ten seconds."""
-    deadline = time.monotonic() + REACH_LIMIT_S
-    while True:
-        try:
-            with urllib.request.urlopen(f"{public(uri)}/health", timeout=5):
-                return
-        except urllib.error.HTTPError as e:
-            if e.code < 500:
-                return  # a server that has no such page, or asks who we are first
-            reason: Exception = e
-        except OSError as e:
-            reason = e
-        if time.monotonic() + 1 > deadline:
-            raise ConnectionError(_unreachable(uri, str(reason))) from reason
-        time.sleep(1)
+    """Return if the server answers anything at all that is not a fault of its own."""
+    answer = requests.get(f"{public(uri)}/health", timeout=5)
+    # Below, a server that has no such page, or asks who we are first.
+    if answer.status_code >= 500:
+        answer.raise_for_status()
 
 
-def _unreachable(uri: str, reason: str) -> str:
+def _unreachable(uri: str, why: str) -> str:
     return (
-        f"Cannot reach the MLflow server at {public(uri)}: {reason} "
+        f"Cannot reach the MLflow server at {public(uri)}: {why.rstrip('.')}. "
         "Start one with: make ui, or set MLFLOW_TRACKING_URI."
     )

@@ -3,13 +3,15 @@
 import threading
 import time
 import urllib.parse
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from ldns_ray.tracking import views
+from ldns_ray.tracking.patience import Patient, PatientClient
 from ldns_ray.tracking.runs import FINGERPRINT, MODELS, NOTE, Run
 from ldns_ray.tracking.tags import standard_tags
 
@@ -18,10 +20,16 @@ PARENT = "mlflow.parentRunId"
 
 
 class Tracking:
-    """One experiment of a tracking store."""
+    """One experiment of a tracking store.
 
-    def __init__(self, client: MlflowClient, uri: str, experiment_id: str, experiment: str) -> None:
+    client: every call through it waits for a server that is away, and so do all methods here and a run's.
+    """
+
+    def __init__(
+        self, client: PatientClient, uri: str, experiment_id: str, experiment: str
+    ) -> None:
         self.client = client
+        self.patience = client.patience
         self.uri = uri
         self.experiment_id = experiment_id
         self.experiment = experiment
@@ -38,17 +46,22 @@ class Tracking:
     ) -> "Run":
         """The run with this `key`, running again, or a new one; `parent` is a run id.
 
-        Use it as a context manager: it ends as FINISHED, FAILED (with the traceback) or KILLED.
+        Use it as a context manager: it ends as FINISHED, FAILED (with the traceback) or KILLED; see `Run`.
+
+        A key has one run, exactly so where one process asks for it and the server is away, restarted or killed: after
+        an answer that was lost, the run is looked for before another is made. Only nearly so where two processes ask
+        at the same moment, or where a request hangs in a server until its double is in use, for the store forbids no
+        doubles: let one process, the driver, ask for a key.
         """
         wanted = standard_tags() | dict(tags or {})
-        if key is not None:
-            wanted[KEY] = key
+        # Without a key of its own, a run whose making was not answered could not be found.
+        wanted[KEY] = key if key is not None else uuid.uuid4().hex
         if parent is not None:
             wanted[PARENT] = parent
         if description:
             wanted[NOTE] = description
         with self._asking:
-            run_id, resumed = self._find_or_create(name, key, wanted)
+            run_id, resumed = self._find_or_create(name, wanted, new=key is None)
         if resumed:
             self.client.update_run(run_id, status="RUNNING", name=name)
         run = Run(self, run_id, ends=True, resumed=resumed)
@@ -56,22 +69,27 @@ class Tracking:
             run.tag(wanted)
         return run
 
-    def _find_or_create(
-        self, name: str, key: str | None, tags: Mapping[str, str]
-    ) -> tuple[str, bool]:
-        found = self.find(key) if key is not None else None
+    def _find_or_create(self, name: str, tags: Mapping[str, str], *, new: bool) -> tuple[str, bool]:
+        """Id of the run with the key among `tags`, and whether it was there before."""
+        key = tags[KEY]
+        found = None if new else self.find(key)
         if found is not None:
             return found, True
-        made = self.client.create_run(
-            self.experiment_id, tags=dict(tags), run_name=name
-        ).info.run_id
-        # Another process may have made one meanwhile. The store cannot forbid it, so this narrows the
-        # gap and does not close it: let one process, the driver, ask for a key.
-        first = self.find(key) if key is not None else None
+        made = self.patience.make(
+            "create_run",
+            lambda: self._create(name, tags),
+            lambda: self._earliest(key),
+        )
+        # Another process may have made one meanwhile, or the server what it had not answered.
+        first = self.find(key)
         if first is not None and first != made:
             self.client.delete_run(made)
             return first, True
         return made, False
+
+    def _create(self, name: str, tags: Mapping[str, str]) -> str:
+        made = self.client.direct.create_run(self.experiment_id, tags=dict(tags), run_name=name)
+        return str(made.info.run_id)
 
     def attach(self, run_id: str) -> "Run":
         """A run that someone else began, and will end: leaving its context sends what is pending."""
@@ -82,7 +100,10 @@ class Tracking:
         # Backslashes do not escape in MLflow's filters, so a quote cannot be searched for.
         if "'" in key:
             raise ValueError(f"A run's key must not contain a quote, got {key!r}.")
-        runs = self.client.search_runs(
+        return self.patience.wait_for("search_runs", lambda: self._earliest(key))
+
+    def _earliest(self, key: str) -> str | None:
+        runs = self.client.direct.search_runs(
             [self.experiment_id],
             f"tags.`{KEY}` = '{key}'",
             max_results=1,
@@ -174,6 +195,15 @@ class Tracking:
             order_by=[{"field_name": "creation_timestamp", "ascending": False}],
         )
         return f"{MODELS}{found[0].model_id}" if found else ""
+
+    def repository(self, artifact_uri: str) -> Patient:
+        """The artifacts under `artifact_uri`, an `ArtifactRepository` whose calls wait for the server.
+
+        That holds for artifacts that go through the tracking server; a store that is written to directly, such as
+        S3, has a patience of its own.
+        """
+        direct = get_artifact_repository(self.repository_uri(artifact_uri), tracking_uri=self.uri)
+        return Patient(direct, self.patience)
 
     def repository_uri(self, artifact_uri: str) -> str:
         """Where to write artifacts: without the server, those that it serves lie beside the store."""

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric
-from mlflow.exceptions import MlflowException, RestException
+
+from ldns_ray.tracking.patience import PATIENCE_S, passes, reason
 
 logger = logging.getLogger(__name__)
 
@@ -16,26 +17,30 @@ METRICS_PER_BATCH = 1000
 # So many seconds of metrics go in one request.
 INTERVAL_S = 0.5
 PAUSE_S = 2.0
-PATIENCE_S = 600.0
 EXIT_LIMIT_S = 10.0
 
 
 class Outbox:
     """The metrics of one run, in order. The thread starts with the first metric.
 
+    client: one whose calls fail at once, since the thread has a patience without end. limit_s: how long `flush`
+    waits for the server.
+
     A batch that may or may not have arrived is sent again as it was: the store keeps one of two
     metrics with equal key, step, time and value.
     """
 
-    def __init__(self, client: MlflowClient, run_id: str) -> None:
+    def __init__(self, client: MlflowClient, run_id: str, limit_s: float = PATIENCE_S) -> None:
         self._client = client
         self._run_id = run_id
+        self._limit_s = limit_s
         self._pending: list[Metric] = []
         self._changed = threading.Condition()
         self._refused: Exception | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
         self._hurry = False
+        self._away = False
 
     def put(
         self,
@@ -65,8 +70,9 @@ class Outbox:
                 atexit.register(self._at_exit)
             self._changed.notify_all()
 
-    def flush(self, limit_s: float = PATIENCE_S) -> None:
+    def flush(self, limit_s: float | None = None) -> None:
         """Wait until everything is stored. Raises ConnectionError after `limit_s` seconds."""
+        limit_s = self._limit_s if limit_s is None else limit_s
         with self._changed:
             self._hurry = True
             self._changed.notify_all()
@@ -131,23 +137,15 @@ class Outbox:
         try:
             self._client.log_batch(self._run_id, metrics=batch)
         except Exception as e:
-            if not _passes(e):
+            if not passes(e):
                 self._refused = e
-            else:
-                logger.warning("MLflow is away, %d metrics wait: %s", len(self._pending), e)
+            elif not self._away:
+                self._away = True
+                logger.warning(
+                    "MLflow is away, metrics of run %s wait: %s", self._run_id, reason(e)
+                )
             return False
+        if self._away:
+            self._away = False
+            logger.warning("MLflow is back, metrics of run %s are sent", self._run_id)
         return True
-
-
-def _passes(error: Exception) -> bool:
-    """Whether an error may be gone at the next try: no answer, a busy store, a server's own fault."""
-    if isinstance(error, RestException):
-        status = error.get_http_status_code()
-        return status >= 500 or status in (408, 429)
-    if isinstance(error, MlflowException):
-        return error.error_code in (
-            "INTERNAL_ERROR",
-            "TEMPORARILY_UNAVAILABLE",
-            "REQUEST_LIMIT_EXCEEDED",
-        )
-    return isinstance(error, OSError)

@@ -14,6 +14,7 @@ import json
 import logging
 import math
 import tempfile
+import time
 import traceback
 import urllib.parse
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+import requests
 from mlflow.entities import (
     Dataset,
     DatasetInput,
@@ -30,7 +32,7 @@ from mlflow.entities import (
     Param,
     RunTag,
 )
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.exceptions import MlflowException
 
 from ldns_ray.tracking.outbox import Outbox
 
@@ -45,13 +47,24 @@ logger = logging.getLogger(__name__)
 NOTE = "mlflow.note.content"
 FINGERPRINT = "ldns.model_fingerprint"
 MODELS = "models:/"
+FAILURES = "ldns.failures"
+TRACEBACK = "traceback.txt"
 MAX_PARAM_CHARACTERS = 6000
 PARAMS_PER_BATCH = 100
 TAGS_PER_BATCH = 100
 
 
 class Run:
-    """One run. Made by `Tracking.run` or `Tracking.attach`."""
+    """One run. Made by `Tracking.run` or `Tracking.attach`.
+
+    Its calls may be repeated, and wait for a server that is away: see `patience.Patience`. As a context manager it
+    ends as what happened: FINISHED; KILLED by Ctrl-C; FAILED by any other error, with `traceback.txt`. A process
+    that is told to exit without an error, as Ray Tune stops a trial, leaves the run RUNNING: whoever told it knows
+    how it ends.
+
+    Every failure is kept as `failures/<n>.txt` and counted by the tag `ldns.failures`; `traceback.txt` is there as
+    long as the last attempt is the one that failed.
+    """
 
     def __init__(self, tracking: "Tracking", run_id: str, *, ends: bool, resumed: bool) -> None:
         self.tracking = tracking
@@ -59,16 +72,16 @@ class Run:
         self._client = tracking.client
         self._ends = ends
         info = self._client.get_run(run_id)
-        self._artifacts = get_artifact_repository(
-            tracking.repository_uri(info.info.artifact_uri), tracking_uri=tracking.uri
-        )
+        self._artifacts = tracking.repository(info.info.artifact_uri)
         self._present: dict[str, set[int]] = {}
         if resumed:
             self._present = {
                 key: {m.step for m in self._client.get_metric_history(run_id, key)}
                 for key in info.data.metrics
             }
-        self._outbox = Outbox(self._client, run_id)
+        self._outbox = Outbox(self._client.direct, run_id, tracking.patience.limit_s)
+        if resumed and ends and FAILURES in info.data.tags:
+            self._clear_failure()
 
     def __enter__(self) -> "Run":
         return self
@@ -79,21 +92,36 @@ class Run:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        ended_ms = int(time.time() * 1000)  # of the run; the server may be told much later
         if error is None:
             self._outbox.close()
             if self._ends:
-                self._client.set_terminated(self.run_id, "FINISHED")
+                self._client.set_terminated(self.run_id, "FINISHED", ended_ms)
             return
         status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+        stopped = isinstance(error, SystemExit) and error.code in (None, 0)
         try:
-            if self._ends and status == "FAILED":
-                self.text("traceback.txt", "".join(traceback.format_exception(error)))
+            if self._ends and status == "FAILED" and not stopped:
+                self._record_failure("".join(traceback.format_exception(error)))
             self._outbox.close()
-            if self._ends:
-                self._client.set_terminated(self.run_id, status)
+            if self._ends and not stopped:
+                self._client.set_terminated(self.run_id, status, ended_ms)
         except Exception:
             # The error on its way is the one that matters.
             logger.exception("Could not record that run %s ended as %s", self.run_id, status)
+
+    def _record_failure(self, trace: str) -> None:
+        number = int(self.tags().get(FAILURES, "0")) + 1
+        self.text(f"failures/{number}.txt", trace)
+        self.text(TRACEBACK, trace)
+        self.tag({FAILURES: str(number)})
+
+    def _clear_failure(self) -> None:
+        """Another attempt begins without `traceback.txt`, where the store can delete it."""
+        try:
+            self._artifacts.delete_artifacts(TRACEBACK)
+        except (MlflowException, NotImplementedError, requests.HTTPError) as e:
+            logger.warning("%s of an earlier attempt stays with run %s: %s", TRACEBACK, self.run_id, e)  # fmt: skip
 
     @property
     def url(self) -> str:
@@ -241,7 +269,15 @@ class Run:
             profile=json.dumps(dict(profile or {}), default=_plain),
         )
         tags = [InputTag(key="mlflow.data.context", value=context)]
-        self._client.log_inputs(self.run_id, [DatasetInput(dataset=entry, tags=tags)])
+        inputs = [DatasetInput(dataset=entry, tags=tags)]
+        try:
+            self._client.log_inputs(self.run_id, inputs)
+        except MlflowException as e:
+            if e.error_code != "BAD_REQUEST":
+                raise
+            # Another run told of the same dataset at the same moment, and the store wanted to be the first to
+            # know both times. Now it does.
+            self._client.log_inputs(self.run_id, inputs)
 
     def model(self, address: str, role: Literal["input", "output"]) -> None:
         """A logged model, `models:/m-…`, that the run used or made."""
@@ -249,7 +285,14 @@ class Run:
         if role == "input":
             self._client.log_inputs(self.run_id, models=[LoggedModelInput(model_id)])
         else:
-            self._client.log_outputs(self.run_id, [LoggedModelOutput(model_id, step=0)])
+            self.tracking.patience.wait_for("log_outputs", lambda: self._log_output(model_id))
+
+    def _log_output(self, model_id: str) -> None:
+        """Once: the store refuses an output that it has."""
+        client = self._client.direct
+        outputs = client.get_run(self.run_id).outputs
+        if outputs is None or all(m.model_id != model_id for m in outputs.model_outputs):
+            client.log_outputs(self.run_id, [LoggedModelOutput(model_id, step=0)])
 
 
 def _shortened(text: str) -> str:
