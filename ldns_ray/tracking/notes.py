@@ -135,7 +135,7 @@ def registered_page(name: str, address: str) -> str:
 
 def version_page(score: float, note: str, places: Mapping[str, str]) -> str:
     """A version of a registered model. places: what it came from → its address or a link to it."""
-    return _page(f"**Score {score:.2f}**: {SCALE}.", note, _listed(places))
+    return _page(f"Score {score:.2f}: {SCALE}.", note, _listed(places))
 
 
 def _sampling(address: str) -> str:

@@ -4,7 +4,6 @@ import contextlib
 import json
 import math
 import re
-import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -61,10 +60,11 @@ def register(
     address: `models:/m-…`, as `log_model` returns it. score: lower is better. dataset: fingerprint of the training
     data. note: markdown for the version's page. tags: of the version, beside its score, dataset, run and experiment.
 
-    A logged model has one version, however often it is registered. The first time it becomes the champion, unless
-    the champion was trained on the same data and has a better score; from then on the title stays where it is, so
-    that a sweep that is submitted again, or a hand that chose another, changes nothing. Let one process register
-    under a name: the registry cannot forbid two at once to call different versions the champion, the last wins.
+    A logged model has one version, however often it is registered, and what was said of it first stays. The first
+    time it becomes the champion, unless the champion was trained on the same data and has a better score; from then
+    on the title stays where it is: a sweep that is submitted again takes it neither from a later one, nor from the
+    version that a person has chosen. Of two processes that register under a name at the same time, the last one's
+    champion wins: the registry cannot compare and set.
 
     Raises ValueError for another address, a model that is not complete, a name that cannot be in an address, and
     a score that is not finite.
@@ -87,16 +87,12 @@ def register(
     }  # fmt: skip
     page = notes.version_page(float(score), note, _places(model, dataset))
     version = _only_version(client, name, model, own, page)
-    for key, value in own.items():
-        if version.tags.get(key) != value:
-            client.set_model_version_tag(name, str(version.version), key, value)
-    client.update_model_version(name, str(version.version), page)
     _link_from_model(client, model, version)
     number = int(version.version)
     champion, said = _stand(client, version, float(score), dataset)
     url = f"version {number} of {name} in {tracking.uri}"
     if tracking.uri.startswith("http"):
-        url = f"{public(tracking.uri)}/#/models/{urllib.parse.quote(name)}/versions/{number}"
+        url = f"{public(tracking.uri)}/#/models/{name}/versions/{number}"
     return Registered(name, number, champion == number, champion, uri, url, said)
 
 

@@ -68,7 +68,7 @@ def test_a_first_version(tracking, made, name):
     # The pages lead to one another.
     assert logged.tags["mlflow.modelVersions"] == f'[{{"name": "{name}", "version": 1}}]'
     assert f"(#/experiments/{tracking.experiment_id}/models/{logged.model_id})" in version.description  # fmt: skip
-    assert "**Score 1.25**" in version.description
+    assert version.description.startswith("Score 1.25: 1 is as close as the data is to itself")
     assert "Best of 8." in version.description
     page = tracking.client.get_registered_model(name).description
     assert f"mlflow.pyfunc.load_model('models:/{name}@champion')" in page
@@ -82,6 +82,11 @@ def test_registering_again_changes_nothing(tracking, made, name):
     assert again.said == f"Registered as {name} version 1, score 2.00: it is the champion."
     assert again.url == first.url
     assert len(_versions(tracking, name)) == 1
+    tracking.client.update_model_version(name, "1", "By hand.")
+    tracking.client.update_registered_model(name, "By hand.")
+    register(tracking, address, name, score=2.0, dataset="d")
+    assert tracking.client.get_model_version(name, "1").description == "By hand."
+    assert tracking.client.get_registered_model(name).description == "By hand."
     tags = tracking.client.get_logged_model(address.removeprefix("models:/")).tags
     assert tags["mlflow.modelVersions"].count(name) == 1
 
