@@ -19,7 +19,7 @@ from ldns_ray.models.requests import Requests
 from ldns_ray.tracking.request_rows import Request, Table, told_of
 
 MAX_COUNTS = 10_000_000
-"""Spike counts, bins × units, of one answer: about 100 MB of it, and of memory to sample a block of it, up to a few GB."""
+"""Spike counts, trials × bins × units, of one answer: some 400 MB, and what the networks take for 64 trials at once."""
 
 
 class RefusedRequest(MlflowException, ValueError):
