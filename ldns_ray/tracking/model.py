@@ -5,27 +5,20 @@ from importlib.metadata import version
 from pathlib import Path
 
 import mlflow.pyfunc
-import pandas as pd
 from mlflow.entities import LoggedModelStatus
-from mlflow.models import Model, ModelSignature
+from mlflow.models import Model
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.types import ColSpec, DataType, Schema
-from mlflow.types.schema import Array
 
+from ldns_ray.models.ldns import LDNS
 from ldns_ray.tracking import notes
+from ldns_ray.tracking.request_rows import Table
 from ldns_ray.tracking.runs import FINGERPRINT, MODELS, NOTE, Run
+from ldns_ray.tracking.sampler import answer_schema
 
-_INPUTS = Schema([ColSpec(DataType.long, name, required=False) for name in ("n", "length", "seed")])
-_OUTPUTS = Schema(
-    [
-        *(ColSpec(DataType.long, name) for name in ("request", "trial", "n_bins")),
-        ColSpec(Array(Array(DataType.long)), "spikes"),
-    ]
-)
-EXAMPLE = pd.DataFrame({"n": [2], "length": [100], "seed": [0]})
-SIGNATURE = ModelSignature(inputs=_INPUTS, outputs=_OUTPUTS)
+# Small: MLflow samples it when the model is logged.
+EXAMPLE = [{"n": 1, "length": 10, "seed": 0}]
 # Named, because MLflow would otherwise load the model to find out what it imports.
-_REQUIRED = ("mlflow", "numpy", "pandas", "safetensors", "scipy", "torch")
+_REQUIRED = ("mlflow", "numpy", "pandas", "pydantic", "safetensors", "scipy", "torch")
 
 
 def log_model(
@@ -36,8 +29,9 @@ def log_model(
     fingerprint: what `Tracking.find_model` finds it by. what: a sentence for the model's page.
 
     Returns its address, `models:/m-…`, which `mlflow.pyfunc.load_model` and `mlflow models serve`
-    take. The model samples: see `pyfunc_model.SpikeSampler`. Nothing in it is pickled; it carries
-    this package's code. Raises FileNotFoundError when a file of the model is missing.
+    take. The model samples: see `sampler.spike_sampler`. Its signature names its own conditions and covariates.
+    Nothing in it is pickled; it carries this package's code. Raises FileNotFoundError when a file of the model is
+    missing, ValueError when one cannot be read.
     """
     folder = Path(folder)
     for needed in ("model.safetensors", "config.json"):
@@ -45,6 +39,8 @@ def log_model(
             raise FileNotFoundError(
                 f"No {needed} in {folder}. Give the folder that the trained model was saved to."
             )
+    conditioning = LDNS.load(folder).conditioning
+    inputs = {"conditions": conditioning.conditions, "covariates": conditioning.covariates}
     package = Path(__file__).resolve().parents[1]
     tracking, client = run.tracking, run.tracking.client
     logged = client.create_logged_model(
@@ -55,26 +51,32 @@ def log_model(
         tags={FINGERPRINT: fingerprint} if fingerprint else None,
     )
     address = f"{MODELS}{logged.model_id}"
-    client.set_logged_model_tags(logged.model_id, {NOTE: notes.model_page(what, address)})
+    note = notes.model_page(what, address, Table(**inputs).meanings)
+    client.set_logged_model_tags(logged.model_id, {NOTE: note})
     try:
         with tempfile.TemporaryDirectory() as temporary:
             path = Path(temporary) / "model"
+            described = Model(
+                artifact_path=logged.artifact_location,
+                run_id=run.run_id,
+                model_uuid=logged.model_id,
+                model_id=logged.model_id,
+            )
             mlflow.pyfunc.save_model(
                 path=str(path),
                 python_model=str(package / "tracking" / "pyfunc_model.py"),
+                model_config=inputs,
                 artifacts={"ldns": str(folder)},
                 code_paths=[str(package)],
-                signature=SIGNATURE,
                 input_example=EXAMPLE,
                 # The local part of a version (torch 2.13.0+cpu) is not on every index.
                 pip_requirements=[f"{p}=={version(p).partition('+')[0]}" for p in _REQUIRED],
-                mlflow_model=Model(
-                    artifact_path=logged.artifact_location,
-                    run_id=run.run_id,
-                    model_uuid=logged.model_id,
-                    model_id=logged.model_id,
-                ),
+                mlflow_model=described,
             )
+            # MLflow makes the signature from the type of the sampler's rows, and knows nothing of its answers.
+            assert described.signature is not None
+            described.signature.outputs = answer_schema(**inputs)
+            described.save(str(path / "MLmodel"))
             target = tracking.repository_uri(logged.artifact_location)
             get_artifact_repository(target, tracking_uri=tracking.uri).log_artifacts(str(path))
     except BaseException:

@@ -106,21 +106,49 @@ def experiment_page(view: str, columns: Sequence[tuple[str, str]]) -> str:
 
     view: the address of the runs, best first. columns: (name, meaning).
     """
-    rows = [f"| `{name}` | {meaning} |" for name, meaning in columns]
     return _page(
         f"Models of neural spiking data, judged by their samples: {link('runs, best first', view)}. What the columns mean:",
-        "\n".join(["| column | meaning |", "|---|---|", *rows]),
+        _columns(columns),
     )
 
 
-def model_page(what: str, address: str) -> str:
-    """A logged model: what it is, and how to sample from it."""
-    code = f"mlflow.pyfunc.load_model({address!r}).predict({{'n': [10], 'seed': [0]}})"
-    return _page(what, f"Ten trials of it, in Python after `import mlflow`: `{code}`")
+def model_page(what: str, address: str, columns: Mapping[str, str]) -> str:
+    """A logged model: what it is, and how to sample from it. columns: of a request, name → meaning."""
+    return _page(
+        what,
+        f"Ten trials of it, in Python after `import mlflow`: `{_sampling(address)}`",
+        "Each row of a request may have:",
+        _columns(list(columns.items())),
+    )
+
+
+def registered_page(name: str, address: str) -> str:
+    """A registered model: what its versions are, and how the one at `address` is loaded."""
+    return _page(
+        f"Models of neural spiking data, the best of each sweep, under the name `{name}`. The version called champion has "
+        f"the best score of those trained on the same data as it. {SCALE.capitalize()}.",
+        f"Ten trials of the champion, in Python after `import mlflow`: `{_sampling(address)}`",
+        f"To serve it: `mlflow models serve -m {address} --env-manager local`. What a request may hold beside `n` stands on "
+        "the logged model's page.",
+    )
+
+
+def version_page(score: float, note: str, places: Mapping[str, str]) -> str:
+    """A version of a registered model. places: what it came from → its address or a link to it."""
+    return _page(f"Score {score:.2f}: {SCALE}.", note, _listed(places))
+
+
+def _sampling(address: str) -> str:
+    return f"mlflow.pyfunc.load_model({address!r}).predict([{{'n': 10, 'seed': 0}}])"
 
 
 def _page(*paragraphs: str) -> str:
     return "\n\n".join(text for text in paragraphs if text)
+
+
+def _columns(columns: Sequence[tuple[str, str]]) -> str:
+    rows = [f"| `{name}` | {meaning} |" for name, meaning in columns]
+    return "\n".join(["| column | meaning |", "|---|---|", *rows])
 
 
 def _listed(places: Mapping[str, str]) -> str:
