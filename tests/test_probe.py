@@ -1,6 +1,7 @@
 """Scores of samples while the diffusion model trains: the evaluation's score of the network as it is, with Poisson spikes."""
 
 import pickle
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from ldns_ray import parts as parts_module
 from ldns_ray import probe as probe_module
+from ldns_ray.config import Hardware
 from ldns_ray.data.shards import load_trialset
 from ldns_ray.evaluation.score import realism
 from ldns_ray.models.denoiser import Denoiser
@@ -21,6 +23,7 @@ from ldns_ray.training import job
 from tests.pipelines import (
     Interrupted,
     Interrupting,
+    copy_of,
     fresh,
     reaches,
     tiny_reach,
@@ -133,6 +136,24 @@ def test_training_is_the_same_with_and_without_scores(trained, tiny, tmp_path):
     assert [
         row for stage, told in observer.saved_rows if stage == "diffusion" for row in told
     ] == rows
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_workers_score_as_this_process_does(trained, tmp_path):
+    here, there = (copy_of(trained, tmp_path / name)[0] for name in ("here", "there"))
+    for pipeline in (here, there):
+        shutil.rmtree(pipeline.uri("diffusion"))
+    replace(here, probe=FEW).run("diffusion")
+    on_workers, observer = watched(there, probe=FEW, hardware=Hardware(workers=1))
+    on_workers.run("diffusion")
+    expected = here.history("diffusion")
+    told = [row for stage, rows in observer.saved_rows for row in rows]
+    assert told == there.history("diffusion")
+    assert ["score" in row for row in told] == [True, False, True]
+    for row, other in zip(told, expected, strict=True):
+        # The worker may add on several threads: another spike in a thousand, at most.
+        assert row.get("score", 0) == pytest.approx(other.get("score", 0), rel=0.01)
 
 
 def test_scores_outlive_an_interruption(tiny, tmp_path, monkeypatch):
