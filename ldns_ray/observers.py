@@ -38,14 +38,16 @@ class Terminal(Observer):
 
     def epoch(self, stage: str, row: dict[str, float], n_epochs: int) -> None:
         now, epoch = time.monotonic(), int(row["epoch"])
-        if now - self._last < SECONDS_BETWEEN_LINES and epoch != n_epochs:
+        told = "score" in row or epoch == n_epochs
+        if now - self._last < SECONDS_BETWEEN_LINES and not told:
             return
         self._last = now
         validation = f"  val {row['val_loss']:.5f}" if "val_loss" in row else ""
+        score = f"  score {row['score']:.2f}" if "score" in row else ""
         left = row["seconds"] * (n_epochs - epoch)
         self._line(
             stage,
-            f"epoch {epoch:>4}/{n_epochs}  train {row['train_loss']:.5f}{validation}  "
+            f"epoch {epoch:>4}/{n_epochs}  train {row['train_loss']:.5f}{validation}{score}  "
             f"{row['seconds']:.2f} s/epoch, {_duration(left)} left",
         )
 
@@ -108,17 +110,18 @@ class Tracked(Observer):
             )  # fmt: skip
         )
 
-    def epoch(self, stage: str, row: dict[str, float], n_epochs: int) -> None:
-        names = ("train_loss", "val_loss", "learning_rate")
-        self.run.metrics(
-            {f"{stage}/{k}": row[k] for k in names if k in row}, step=int(row["epoch"])
-        )
+    def saved(self, stage: str, rows: list[dict[str, float]]) -> None:
+        """Metrics of epochs that will not be done again: sent twice they are the same, and stored once."""
+        names = ("train_loss", "val_loss", "learning_rate", "score")
+        for row in rows:
+            values = {f"{stage}/{k}": row[k] for k in names if k in row}
+            # Histories were once stored without the times of their epochs.
+            self.run.metrics(values, step=int(row["epoch"]), at=row.get("time"))
 
     def stage_finished(self, stage: str, uri: str, record: dict[str, Any], *, reused: bool) -> None:
         self.run.tag({f"ldns.{stage}": uri})
         if reused and stage in ("autoencoder", "diffusion"):
-            for row in self.pipeline.history(stage):
-                self.epoch(stage, row, 0)
+            self.saved(stage, self.pipeline.history(stage))
         elif stage == "observation":
             self._log_model(record["summary"]["model"])
             self._describe(notes.UNSCORED)
@@ -175,6 +178,10 @@ class Several(Observer):
     def epoch(self, stage: str, row: dict[str, float], n_epochs: int) -> None:
         for observer in self.observers:
             observer.epoch(stage, row, n_epochs)
+
+    def saved(self, stage: str, rows: list[dict[str, float]]) -> None:
+        for observer in self.observers:
+            observer.saved(stage, rows)
 
     def stage_finished(self, stage: str, uri: str, record: dict[str, Any], *, reused: bool) -> None:
         for observer in self.observers:

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import ray
 import ray.data
-import torch
 
 from ldns_ray import storage
 from ldns_ray.config import Experiment, Hardware, changes, command
@@ -34,15 +33,14 @@ from ldns_ray.evaluation.experiment import Evaluated, evaluate
 from ldns_ray.evaluation.reporting.results import Origin, write_results
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.blocks import BLOCK
-from ldns_ray.models.conditioning import LENGTH, Conditioning
-from ldns_ray.models.denoiser import Denoiser
-from ldns_ray.models.ldns import LDNS
-from ldns_ray.models.requests import TrainingDraws
+from ldns_ray.models.conditioning import LENGTH
+from ldns_ray.parts import Parts, trained_denoiser
+from ldns_ray.probe import Probe, SampleScore
 from ldns_ray.revision import commit
 from ldns_ray.settings import fingerprint, settings, to_dict
 from ldns_ray.stages import best_device, encode_dataset, fit_observation, sample_dataset
 from ldns_ray.training.job import TrainingJob
-from ldns_ray.training.networks import noise
+from ldns_ray.training.loop import Scoring
 from ldns_ray.training.start import start
 
 log = logging.getLogger(__name__)
@@ -66,7 +64,14 @@ class Observer:
 
     def remark(self, stage: str, text: str) -> None: ...
 
-    def epoch(self, stage: str, row: dict[str, float], n_epochs: int) -> None: ...
+    def epoch(self, stage: str, row: dict[str, float], n_epochs: int) -> None:
+        """The figures of an epoch, at once. If the process dies, its last epochs are done, and told, again."""
+
+    def saved(self, stage: str, rows: list[dict[str, float]]) -> None:
+        """The figures of epochs that a checkpoint holds, oldest first: nothing will do these epochs again.
+
+        Every epoch's are told once in a process; one that goes on from a checkpoint tells all that it holds first.
+        """
 
     def stage_finished(
         self, stage: str, uri: str, record: dict[str, Any], *, reused: bool
@@ -110,6 +115,8 @@ class Pipeline:
     """Pipelines that train at the same time in the memory of this machine."""
     verified: bool = False
     """Whether the dataset's files were already compared with their checksums."""
+    probe: Probe | None = None
+    """When samples of the diffusion model are scored while it trains. What it trains to is the same with and without."""
 
     @cached_property
     def card(self) -> Card:
@@ -165,6 +172,8 @@ class Pipeline:
                 raise ValueError(
                     f"{self.data_uri} has no {split} trials; it has: {there}. Ingest it with that split."
                 )
+        if self.probe is not None:
+            self.probe.check(self.card)
 
     def run(self, until: str = "evaluation") -> dict[str, dict[str, Any]]:
         """Every stage up to and with `until`; the records of all of them by stage."""
@@ -201,7 +210,7 @@ class Pipeline:
 
     # -- the stages ---------------------------------------------------------------------------
 
-    def _train(self, job: TrainingJob, stage: str) -> dict[str, Any]:
+    def _train(self, job: TrainingJob, stage: str, probe: Scoring | None = None) -> dict[str, Any]:
         n_epochs = job.optimisation.epochs
 
         def on_row(row: dict[str, float]) -> None:
@@ -211,8 +220,9 @@ class Pipeline:
         start(
             job, self.hardware, best_device(), run_name=f"{stage}-{self.fingerprints[stage]}",
             storage_path=storage.join(self.root, "train"), on_row=on_row,
+            on_saved=functools.partial(self.observer.saved, stage),
             remark=functools.partial(self.observer.remark, stage), shared=self.trials if shared else None,
-            at_once=self.at_once,
+            at_once=self.at_once, probe=probe,
         )  # fmt: skip
         history = json.loads(storage.read_bytes(self.uri(stage, "history.json")))
         return {k: history[k] for k in ("best_epoch", "best_loss")}
@@ -233,15 +243,16 @@ class Pipeline:
 
     def _diffusion(self) -> dict[str, Any]:
         z = self.latent_statistics()
+        probe = None if self.probe is None else SampleScore(self.probe, self.parts)
         job = TrainingJob(
             "diffusion", self.experiment, self.uri("latents", "dataset"), self.uri("diffusion"), self.card.n_units,
-            conditioning=self.conditioning(), latent_mean_D=z["mean"], latent_std_D=z["std"],
+            conditioning=self.parts.conditioning, latent_mean_D=z["mean"], latent_std_D=z["std"],
             level_covariance_DD=z["level_covariance"],
         )  # fmt: skip
-        return self._train(job, "diffusion")
+        return self._train(job, "diffusion", probe)
 
     def _observation(self) -> dict[str, Any]:
-        model = self._assemble()
+        model = self.parts.model(*trained_denoiser(self.uri("diffusion")))
         o = self.experiment.observation
         if o.kind == "spike_history":
             trials = self.latent_trials("train", ["latents"])
@@ -335,52 +346,18 @@ class Pipeline:
         )["rows"]
         return rows
 
+    @property
+    def parts(self) -> Parts:
+        """The parts of the model, to be read once their stages are done."""
+        return Parts(self.experiment, self.data_uri, self.uri("autoencoder"), self.uri("latents"))
+
     def autoencoder(self) -> Autoencoder:
         """The trained autoencoder."""
-        settings, weights = self._weights("autoencoder")
-        model = Autoencoder(**settings)
-        model.load_state_dict(weights)
-        return model.eval()
+        return self.parts.autoencoder
 
     def latent_statistics(self) -> dict[str, np.ndarray]:
         """`mean`, `std` and `bound` (D,) and `level_covariance` (D, D) of the training latents."""
-        summary = json.loads(storage.read_bytes(self.uri("latents", "stage.json")))["summary"]
-        return {name: np.array(value, np.float32) for name, value in summary.items()}
-
-    def conditioning(self) -> Conditioning:
-        """Conditions and covariates of the diffusion model, with their training statistics."""
-        d, draws = self.experiment.diffusion, self.training_draws()
-        return Conditioning.fit(
-            d.conditions, d.covariates, n_bins_S=draws.n_bins_S, conditions=draws.conditions, covariates=draws.covariates
-        )  # fmt: skip
-
-    def training_draws(self) -> TrainingDraws:
-        """Lengths, conditions and covariates of the training trials, as far as the model uses them."""
-        d = self.experiment.diffusion
-        conditions = [c for c in d.conditions if c != LENGTH and c in self.card.conditions]
-        covariates = [c for c in d.covariates if c in self.card.covariates]
-        columns = [f"condition:{c}" for c in conditions] + [f"covariate:{c}" for c in covariates]
-        trials = Stream(self.data_uri, "train", columns).load()
-        return TrainingDraws(trials.n_bins_S, dict(trials.conditions), dict(trials.covariates))
-
-    def _weights(self, stage: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-        from safetensors.torch import load
-
-        settings = json.loads(storage.read_bytes(self.uri(stage, "settings.json")))
-        return settings, load(storage.read_bytes(self.uri(stage, "weights.safetensors")))
-
-    def _assemble(self) -> LDNS:
-        """The model without its observation part."""
-        settings, weights = self._weights("diffusion")
-        denoiser = Denoiser(**settings)
-        denoiser.load_state_dict(weights)
-        z = self.latent_statistics()
-        return LDNS(
-            self.autoencoder(), self._weights("autoencoder")[0], denoiser, settings,
-            noise(self.experiment.diffusion), z["mean"], z["std"],
-            self.conditioning(), self.training_draws(), self.card.bin_width_s, list(self.card.unit_names),
-            latent_bound_D=z["bound"],
-        )  # fmt: skip
+        return self.parts.latent_statistics
 
     def _on_device(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call `function` here, or on a worker with a GPU where the workers have one."""

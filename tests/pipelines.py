@@ -16,16 +16,20 @@ from ldns_ray.settings import override
 
 
 class Recorder(Observer):
-    """What was started, what was found, and the epochs that were trained."""
+    """What was started, what was found, the epochs that were trained, and the rows that checkpoints held."""
 
     def __init__(self):
         self.started, self.done, self.reused, self.epochs = [], [], [], []
+        self.saved_rows = []
 
     def stage_started(self, stage, uri):
         self.started.append(stage)
 
     def epoch(self, stage, row, n_epochs):
         self.epochs.append((stage, int(row["epoch"])))
+
+    def saved(self, stage, rows):
+        self.saved_rows.append((stage, rows))
 
     def stage_finished(self, stage, uri, record, *, reused):
         (self.reused if reused else self.done).append(stage)

@@ -10,7 +10,7 @@ import numpy as np
 from ldns_ray.evaluation.catalogue import SCORED
 from ldns_ray.evaluation.measurement import Measurement, measured
 from ldns_ray.evaluation.metrics import kl_psc, rmse_corr, rmse_mean_isi, rmse_std_isi
-from ldns_ray.evaluation.statistics import Floats, Pooled, Spikes, summarise
+from ldns_ray.evaluation.statistics import Floats, Pooled, Spikes, TrialStatistics, summarise
 
 SMALLEST = {"kl_psc": 1e-6, "rmse_corr": 1e-5, "rmse_mean_isi": 1e-3, "rmse_std_isi": 1e-3}
 """Distances are raised to these before their ratio is taken (intervals: in bins), so that a ratio
@@ -34,8 +34,8 @@ class Realism:
 
 
 def realism(
-    reference: Spikes,
-    sampled: Spikes,
+    reference: Spikes | TrialStatistics,
+    sampled: Spikes | TrialStatistics,
     bin_width_s: float,
     seed: int = 0,
     n_splits: int = 20,

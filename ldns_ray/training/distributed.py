@@ -22,8 +22,8 @@ from ldns_ray.data import residence
 from ldns_ray.data.residence import Residence
 from ldns_ray.data.shards import read_card
 from ldns_ray.data.tables import trialset_from_tables
-from ldns_ray.training.job import TrainingJob, run
-from ldns_ray.training.loop import Workers
+from ldns_ray.training.job import OnSaved, TrainingJob, run
+from ldns_ray.training.loop import Scoring, Workers
 
 MAX_FAILURES = 3
 """How often a run is restarted from its checkpoint after losing a worker."""
@@ -65,13 +65,18 @@ def _train_worker(settings: dict[str, Any]) -> None:
 
     def on_epoch(row: dict[str, float], checkpoint: Callable[[], bytes]) -> None:
         if workers.rank == 0:
-            queue.put(row)
+            queue.put(("epoch", row))
         if row["epoch"] % every == 0 or row["epoch"] == job.optimisation.epochs:
             ray.train.report(row)
 
+    def on_saved(rows: list[dict[str, float]]) -> None:
+        queue.put(("saved", rows))
+
     draw = settings["draw"]
     try:
-        run(job, data, device, workers, on_epoch, draw and draw(job, workers, device))
+        run(
+            job, data, device, workers, on_epoch, draw and draw(job, workers, device), on_saved, settings["probe"]
+        )  # fmt: skip
     except FloatingPointError as error:
         # All workers see it, and would see it again: ending here spares the restarts.
         if workers.rank == 0:
@@ -85,16 +90,20 @@ def train_on_workers(
     run_name: str,
     storage_path: str,
     on_row: Callable[[dict[str, float]], None] | None = None,
+    on_saved: OnSaved | None = None,
     resident: bool = True,
     draw: Callable[..., Any] | None = None,
+    probe: Scoring | None = None,
 ) -> None:
     """Train `job` on `hardware.workers` Ray Train workers, at the same global batch as on one.
 
     Args:
         run_name, storage_path: name of the run and folder of Ray Train's own files.
-        on_row: called in this process with every epoch's figures.
+        on_row: called in this process with every epoch's figures, at once.
+        on_saved: called in this process with the figures that a checkpoint holds, every epoch's once.
         resident: keep the trials in the workers' memory, or stream them in every epoch.
         draw: for tests, makes a worker's draws: `draw(job, workers, device) -> (step, batch) -> draws`.
+        probe: scores the network while it trains; it travels to the workers, where the first one calls it.
 
     Raises what the training raised, once `MAX_FAILURES` restarts have not helped.
     """
@@ -105,11 +114,23 @@ def train_on_workers(
     if hardware.gpus_per_worker:
         resources["GPU"] = hardware.gpus_per_worker
 
+    last = 0.0
+
     def on_item(item: Any) -> None:
-        if isinstance(item, FloatingPointError):
-            raise item
-        if on_row is not None:
-            on_row(item)
+        nonlocal last
+        match item:
+            case ("epoch", row):
+                if on_row is not None:
+                    on_row(row)
+            case ("saved", rows):
+                # Workers that take the place of lost ones begin with all that the checkpoint holds.
+                new = [row for row in rows if row["epoch"] > last]
+                if new:
+                    last = new[-1]["epoch"]
+                    if on_saved is not None:
+                        on_saved(new)
+            case _:
+                raise item
 
     with relayed(on_item) as queue:
         trainer = ray.train.torch.TorchTrainer(
@@ -120,6 +141,7 @@ def train_on_workers(
                 "queue": queue,
                 "resident": resident,
                 "draw": draw,
+                "probe": probe,
             },
             scaling_config=ray.train.ScalingConfig(
                 num_workers=hardware.workers,

@@ -19,12 +19,14 @@ from ldns_ray.data.streaming import SHUFFLE_BYTES, Stream, batches
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.conditioning import LENGTH, Conditioning
 from ldns_ray.models.denoiser import Denoiser
-from ldns_ray.training.loop import OnEpoch, ResidentData, Result, Trainer, Workers, fit
+from ldns_ray.training.loop import OnEpoch, ResidentData, Result, Scoring, Trainer, Workers, fit
 from ldns_ray.training.networks import autoencoder_settings, denoiser_settings
 from ldns_ray.training.tasks import AutoencoderTask, DiffusionTask, Draws, Task
 
 CHECKPOINT_SECONDS = 30.0
-"""Least time between two checkpoints."""
+"""Least time between two checkpoints, but for those of epochs with a score, and the last."""
+
+OnSaved = Callable[[list[dict[str, float]]], None]
 
 
 @dataclass(frozen=True)
@@ -191,27 +193,53 @@ def run(
     workers: Workers | None = None,
     on_epoch: OnEpoch | None = None,
     draw: Callable[[int, Any], Draws] | None = None,
+    on_saved: OnSaved | None = None,
+    probe: Scoring | None = None,
 ) -> Result:
     """Train `job`, from its checkpoint if there is one; the first worker saves checkpoints and weights.
 
     Writes `weights.safetensors` (the best-validation weights), the network's `settings.json`, and `history.json`.
+
+    Args:
+        on_epoch: called with every epoch's figures at once. A process that dies may do its last epochs again,
+            in another: with the same losses, not at the same time.
+        on_saved: called on the first worker with the figures that no later process can change: after each checkpoint
+            with those that it holds and the one before did not, oldest first; where there is a checkpoint at the
+            start, with all that it holds. At the end it has had every epoch once.
+        probe: scores the network on the first worker, while the others wait for it. A checkpoint holds the score
+            before the next epoch begins.
     """
     workers = workers or Workers()
+    leads = workers.rank == 0
     trainer = job.trainer(data.steps_per_epoch, device, workers, draw)
+    n_told = 0
+
+    def tell_saved() -> None:
+        nonlocal n_told
+        rows = trainer.result.history[n_told:]
+        n_told += len(rows)
+        if leads and on_saved is not None:
+            on_saved(rows)
+
     if storage.exists(job.checkpoint_uri):
         trainer.restore(storage.read_bytes(job.checkpoint_uri))
+        tell_saved()
     saved = time.monotonic()
 
     def after_epoch(row: dict[str, float], checkpoint: Callable[[], bytes]) -> None:
         nonlocal saved
-        if workers.rank == 0 and (trainer.done or time.monotonic() - saved > CHECKPOINT_SECONDS):
+        late = time.monotonic() - saved > CHECKPOINT_SECONDS
+        saves = leads and (trainer.done or "score" in row or late)
+        if saves:
             storage.write_bytes(job.checkpoint_uri, checkpoint())
             saved = time.monotonic()
         if on_epoch is not None:
             on_epoch(row, checkpoint)
+        if saves:
+            tell_saved()
 
-    result = fit(trainer, data, after_epoch)
-    if workers.rank == 0:
+    result = fit(trainer, data, after_epoch, probe if leads else None)
+    if leads:
         from safetensors.torch import save
 
         storage.write_bytes(storage.join(job.output_uri, "weights.safetensors"), save(result.best))

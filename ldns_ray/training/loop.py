@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -40,6 +40,17 @@ class Workers:
     """Sum of a tensor over the workers."""
     wrap: Callable[[nn.Module], nn.Module] = lambda m: m
     """Makes the model average its gradients over the workers."""
+
+
+class Scoring(Protocol):
+    """What scores a network after some epochs of its training."""
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """After which epochs."""
+
+    def __call__(self, model: nn.Module) -> float:
+        """The score of a network, which is left as it is."""
 
 
 @dataclass(frozen=True)
@@ -239,6 +250,23 @@ class Trainer:
             raise FloatingPointError(self._diverged("validation", total))
         return float(total / count)
 
+    @torch.no_grad()
+    def score(self, probe: Scoring) -> float:
+        """What `probe` makes of the (averaged) weights; training goes on as if it had not been called.
+
+        Raises ValueError for a score that is not finite.
+        """
+        modes = [(module, module.training) for module in self.averaged.modules()]
+        self.averaged.eval()
+        try:
+            value = float(probe(self.averaged))
+        finally:
+            for module, training in modes:
+                module.training = training
+        if not math.isfinite(value):
+            raise ValueError(f"The score after epoch {self.epoch} must be finite, got {value}.")
+        return value
+
     def record(self, row: dict[str, float]) -> None:
         """Add an epoch's figures to the history and keep the weights if its validation is the best."""
         self.result.history.append(row)
@@ -288,11 +316,17 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 OnEpoch = Callable[[dict[str, float], Callable[[], bytes]], None]
 
 
-def fit(trainer: Trainer, data: ResidentData, on_epoch: OnEpoch | None = None) -> Result:
+def fit(
+    trainer: Trainer,
+    data: ResidentData,
+    on_epoch: OnEpoch | None = None,
+    probe: Scoring | None = None,
+) -> Result:
     """Train until the epochs or the patience are used up, from wherever `trainer` stands.
 
     `on_epoch(row, checkpoint)` is called after every epoch with its figures and a function that gives the
-    checkpoint; figures are epoch, step, train_loss, val_loss (when validated), learning_rate, seconds.
+    checkpoint; figures are epoch, step, train_loss, val_loss (when validated), learning_rate, seconds,
+    score (after the epochs of `probe`, whose time is not in the seconds), and time, the epoch's end in Unix seconds.
     """
     keep_freed_memory()
     while not trainer.done:
@@ -309,6 +343,9 @@ def fit(trainer: Trainer, data: ResidentData, on_epoch: OnEpoch | None = None) -
             "learning_rate": trainer.optimiser.param_groups[0]["lr"],
             "seconds": time.perf_counter() - start,
         }
+        if probe is not None and trainer.epoch in probe.epochs:
+            row["score"] = trainer.score(probe)
+        row["time"] = time.time()
         trainer.record(row)
         if on_epoch is not None:
             on_epoch(row, trainer.checkpoint)

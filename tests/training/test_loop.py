@@ -1,6 +1,7 @@
-"""The training loop: resumed = uninterrupted, best weights, patience."""
+"""The training loop: resumed = uninterrupted, best weights, patience, scores on the way."""
 
 import math
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.schema import Trial
 from ldns_ray.models.autoencoder import Loss
 from ldns_ray.training.loop import ResidentData, Trainer, fit, keyed_torch_generator, learning_rate
+from tests.training.jobs import timeless
 from tests.training.networks import (
     DENSE,
     N_UNITS,
@@ -24,10 +26,6 @@ from tests.training.networks import (
 )
 
 # -- Stopping and going on
-
-
-def without_seconds(history):
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +62,7 @@ def test_resumed_equals_uninterrupted(network, ema, n_bins, stop_after):
         assert torch.equal(value, resumed.averaged.state_dict()[name]), name
     for name, value in whole.result.best.items():
         assert torch.equal(value, resumed.result.best[name]), name
-    assert without_seconds(whole.result.history) == without_seconds(resumed.result.history)
+    assert timeless(whole.result.history) == timeless(resumed.result.history)
     assert whole.result.best_epoch == resumed.result.best_epoch
     assert whole.result.best_loss == resumed.result.best_loss
     assert whole.checkpoint()[:2] == resumed.checkpoint()[:2] == b"PK"
@@ -149,7 +147,11 @@ def test_validation_every_few_epochs_and_at_the_end():
 def test_every_epoch_is_reported():
     rows = []
     got = trainer()
+    began = time.time()
     fit(got, data(), lambda row, checkpoint: rows.append(row))
+    ends = [began, *(row["time"] for row in rows), time.time()]
+    assert ends == sorted(ends)
+    assert ends[-1] - began >= sum(row["seconds"] for row in rows)
     assert rows == got.result.history
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     assert [row["step"] for row in rows] == [3, 6, 9, 12]
@@ -175,4 +177,78 @@ def test_loss_that_is_no_number_ends_training(value):
         match=r"loss became (nan|inf) in epoch 1\. Lower the learning rate \(now 1.0\)",
     ):
         fit(got, data(batch_size=7))
+    assert got.result.history == []
+
+
+# -- Scores on the way
+
+
+class Meddling:
+    """A probe that notes what it is shown, and leaves its traces: modes, gradients, ambient random numbers."""
+
+    epochs = (1, 3)
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, model):
+        assert not torch.is_grad_enabled()
+        assert not any(module.training for module in model.modules())
+        self.seen.append({k: v.clone() for k, v in model.state_dict().items()})
+        model.train()
+        torch.manual_seed(len(self.seen))
+        return float(sum(p.square().sum() for p in model.parameters()))
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_scores_do_not_disturb_training(ema):
+    plain, scored, probe = trainer(ema=ema), trainer(ema=ema), Meddling()
+    fit(plain, data())
+    fit(scored, data(), probe=probe)
+    assert ["score" in row for row in scored.result.history] == [True, False, True, False]
+    unscored = [{k: v for k, v in r.items() if k != "score"} for r in scored.result.history]
+    assert timeless(unscored) == timeless(plain.result.history)
+    for kind in ("model", "averaged"):
+        expected = getattr(plain, kind).state_dict()
+        for name, value in getattr(scored, kind).state_dict().items():
+            assert torch.equal(value, expected[name]), name
+    assert len(probe.seen) == 2
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_the_validated_network_is_scored(ema):
+    """The averaged weights where there are some, as they are after the epoch."""
+    got, probe, validated = trainer(ema=ema), Meddling(), []
+
+    def after(row, _):
+        validated.append({k: v.clone() for k, v in got.averaged.state_dict().items()})
+        of_model = got.model.state_dict()
+        same = all(torch.equal(v, of_model[k]) for k, v in validated[-1].items())
+        assert same == (ema is None)
+
+    fit(got, data(), after, probe)
+    for epoch, seen in zip(probe.epochs, probe.seen, strict=True):
+        for name, value in validated[epoch - 1].items():
+            assert torch.equal(seen[name], value), name
+    squares = sum(float(validated[2][n].square().sum()) for n, _ in got.model.named_parameters())
+    assert got.result.history[2]["score"] == pytest.approx(squares, rel=1e-5)
+
+
+def test_modes_are_as_they_were_before_a_score():
+    got = trainer()
+    modules = list(got.model.modules())
+    for i, module in enumerate(modules):
+        module.training = i % 2 == 0
+    got.score(Meddling())
+    assert [m.training for m in modules] == [i % 2 == 0 for i in range(len(modules))]
+
+
+def test_a_score_that_is_no_number_ends_training():
+    class Lost(Meddling):
+        def __call__(self, model):
+            return math.nan
+
+    got = trainer()
+    with pytest.raises(ValueError, match=r"The score after epoch 1 must be finite, got nan\."):
+        fit(got, data(), probe=Lost())
     assert got.result.history == []
