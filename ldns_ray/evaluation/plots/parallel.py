@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib import colormaps
@@ -39,9 +39,11 @@ COLOURS = LinearSegmentedColormap.from_list(
 """Even to the eye, and for all eyes; without the last yellow, which is too light for lines on white."""
 BELOW = -0.09
 """Where lines go that have no value of a setting."""
-BAR, TICK = 0.14, 0.02
-"""Width of the bar of colours, and half of that of a tick, in distances of axes."""
-LETTERS = 12
+BAR, TICK = 0.025, 0.004
+"""Width of the bar of colours, and half of that of a tick, as shares of the picture."""
+SLANTED = 8
+"""From so many settings on, their names are written at a slant."""
+LETTERS = 14
 """Of a choice's label, and of a line of a setting's name."""
 
 
@@ -67,30 +69,20 @@ def parallel_coordinates(rows: Rows, axes: Sequence[Axis]) -> Figure | None:
     unset_A = np.isnan(y_SA).any(0)
     winner = best(trials)
 
-    fig = blank_figure((9.6, 4.9))
+    fig = blank_figure((9.6, 5.0))
     ax = fig.add_subplot()
     _lines(ax, np.where(np.isnan(y_SA), BELOW, y_SA), trials.index(winner))
     for place, one in enumerate(scales):
-        _axis(ax, place, one)
-        if unset_A[place]:
-            _label(ax, place, BELOW, "not set")
+        _axis(ax, place, one, half=TICK * len(shown), with_unset=bool(unset_A[place]))
     _colour_bar(ax, len(shown), of_scores, y_SA[:, -1])
-    headings = [_heading(title[one.axis.name], one.axis.kind == "log") for one in scales]
-    for place, name in enumerate([*headings, _heading(SCORE, of_scores.axis.kind == "log")]):
-        ax.annotate(
-            name,
-            (place, 1),
-            (0, 8),
-            textcoords="offset points",
-            ha="center",
-            va="bottom",
-            fontsize=8.5,
-        )
+    names = {title[one.axis.name]: one.axis.kind == "log" for one in scales}
+    _headings(ax, names | {SCORE: of_scores.axis.kind == "log"}, slanted=len(shown) >= SLANTED)
     of = f" in {len(shown)} of {len(searched)} settings" if len(shown) < len(searched) else ""
-    ax.set_title(
-        f"{len(trials)} trials{of}, the darker the better; trial {winner.number} is the best: {told(winner.score)}"
+    fig.suptitle(f"{len(trials)} finished trials{of}, the darker the better; in orange the best, trial {winner.number}: {told(winner.score)}", fontsize=10)  # fmt: skip
+    ax.set(
+        xlim=(-0.02 * len(shown), len(shown) * (1 + BAR)),
+        ylim=(BELOW - 0.03 if unset_A.any() else -0.02, 1.0),
     )
-    ax.set(xlim=(-0.1, len(shown) + BAR), ylim=(BELOW - 0.03 if unset_A.any() else -0.02, 1.0))
     ax.axis("off")
     return finished(fig)
 
@@ -109,31 +101,34 @@ def _lines(ax: Axes, y_SA: Floats, winner: int) -> None:
             path_effects=[Stroke(linewidth=4.6, foreground="white"), Normal()])  # fmt: skip
 
 
-def _axis(ax: Axes, place: int, one: Scale) -> None:
+def _axis(ax: Axes, place: int, one: Scale, *, half: float, with_unset: bool) -> None:
+    """Ticks on both sides, texts on the right and readable above lines. half: length of a tick on a side."""
     ax.plot([place, place], [0, 1], color="0.15", linewidth=1.0, zorder=3)
-    for tick, text in zip(one.ticks, one.labels, strict=True):
-        _label(ax, place, (tick - one.low) / (one.high - one.low), text)
-
-
-def _label(ax: Axes, place: int, y: float, text: str) -> None:
-    """A tick with its text on the right, readable above lines."""
-    ax.plot([place - TICK, place + TICK], [y, y], color="0.15", linewidth=1.0, zorder=3)
-    ax.annotate(text, (place, y), (4, 0), textcoords="offset points", va="center", fontsize=7.5, zorder=4,
-                path_effects=[Stroke(linewidth=2.4, foreground="white"), Normal()])  # fmt: skip
+    places = [(tick - one.low) / (one.high - one.low) for tick in one.ticks]
+    texts = dict(zip(places, one.labels, strict=True)) | ({BELOW: "not set"} if with_unset else {})
+    for y, text in texts.items():
+        ax.plot([place - half, place + half], [y, y], color="0.15", linewidth=1.0, zorder=3)
+        ax.annotate(text, (place, y), (4, 0), textcoords="offset points", va="center", fontsize=7.5, zorder=4,
+                    path_effects=[Stroke(linewidth=2.4, foreground="white"), Normal()])  # fmt: skip
 
 
 def _colour_bar(ax: Axes, place: int, one: Scale, share_S: Floats) -> None:
     """The axis of the scores, which says which colour is which."""
     at = np.linspace(0, 1, 256)
     ax.imshow(
-        _colours(share_S, at)[:, None], extent=(place, place + BAR, 0, 1), origin="lower", aspect="auto",
+        _colours(share_S, at)[:, None], extent=(place, place + BAR * place, 0, 1), origin="lower", aspect="auto",
         interpolation="bilinear", zorder=0,
     )  # fmt: skip
     for tick, text in zip(one.ticks, one.labels, strict=True):
         y = (tick - one.low) / (one.high - one.low)
-        ax.plot([place, place + BAR], [y, y], color="white", linewidth=0.8, zorder=1)
+        ax.plot([place, place + BAR * place], [y, y], color="white", linewidth=0.8, zorder=1)
         ax.annotate(
-            text, (place + BAR, y), (4, 0), textcoords="offset points", va="center", fontsize=8.5
+            text,
+            (place + BAR * place, y),
+            (4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8.5,
         )
 
 
@@ -144,8 +139,20 @@ def _colours(share_S: Floats, at: Floats) -> Floats:
     return colours
 
 
-def _heading(name: str, log: bool) -> str:
-    """A setting's name over several lines, to stand over its axis."""
-    words = name.replace(".", ".\n").replace("_", " ")
-    lines = [line for part in words.split("\n") for line in textwrap.wrap(part, LETTERS)]
-    return "\n".join([*lines, "(log)"] if log else lines)
+def _headings(ax: Axes, logs: Mapping[str, bool], *, slanted: bool) -> None:
+    """The names of the axes over them; logs: whether the axis is logarithmic, by name."""
+    look = (
+        {"rotation": 28, "ha": "left", "rotation_mode": "anchor"} if slanted else {"ha": "center"}
+    )
+    for place, (name, log) in enumerate(logs.items()):
+        text = f"{name} (log)" if log else name
+        ax.annotate(
+            text if slanted else _wrapped(text), (place, 1), (0, 8), textcoords="offset points", va="bottom",
+            fontsize=8.5, **look,
+        )  # fmt: skip
+
+
+def _wrapped(name: str) -> str:
+    """A name over several lines, broken after dots and at underscores, which become spaces."""
+    parts = name.replace("_", " ").replace(".", ".\n").replace(" (", "\n(").split("\n")
+    return "\n".join(line for part in parts for line in textwrap.wrap(part, LETTERS))

@@ -25,6 +25,8 @@ LARGE_RANGE = 3
 UNSET = object()
 """Stands for the value of a setting that a trial does not have."""
 GOLDEN = (5**0.5 - 1) / 2
+DECADES = 1e12
+"""Scores so many times as large as the smallest have no logarithmic axis either."""
 MAX_SETTINGS = 12
 """So many settings have a place in a picture."""
 MAX_LABELS = 12
@@ -111,6 +113,10 @@ def told(score: float) -> str:
     return f"{score:.2f}" if abs(score) < 100 else f"{score:.0f}"
 
 
+def counted(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def titles(names: Iterable[str]) -> dict[str, str]:
     """Settings in few words: the levels between the first and the last are left out where that is clear."""
     full = list(dict.fromkeys(names))
@@ -133,12 +139,14 @@ class Scale:
     labels: tuple[str, ...]
 
     def at(self, value: Any, aside: float = 0.0) -> float:
-        """nan where the value has no place. aside: how far from its middle a choice is, from -0.5 to 0.5."""
+        """nan where the value has no place. aside: from -0.5 to 0.5, how far to draw it from those of the same value."""
         if self.axis.kind == "choices":
             return self.choices.index(value) + 0.6 * aside if value in self.choices else math.nan
         if not _is_number(value) or (self.axis.kind == "log" and value <= 0):
             return math.nan
-        return math.log10(value) if self.axis.kind == "log" else float(value)
+        if self.axis.kind == "log":
+            return math.log10(value)
+        return float(value) + (0.4 * aside if self.axis.integer else 0.0)
 
     def share(self, value: Any, aside: float = 0.0) -> float:
         """The same from 0 at the lower to 1 at the upper end."""
@@ -163,8 +171,11 @@ def scale(axis: Axis, values: Iterable[Any], *, n_ticks: int = 5, width: int = 1
         labels = tuple(label(choices[i], width) for i in ticks)
         return Scale(axis, tuple(choices), -0.5, max(len(choices), 1) - 0.5, ticks, labels)
     log = axis.kind == "log"
-    numbers = [x for x in (*present, axis.low, axis.high) if _is_number(x) and (x > 0 or not log)]
-    low, high = padded(numbers or [1.0], log, margin=0.03)
+    found = [x for x in (*present, axis.low, axis.high) if _is_number(x) and (x > 0 or not log)]
+    numbers = found or [1.0]
+    low, high = padded(numbers, log, margin=0.03)
+    if axis.integer and not log:
+        low, high = min(low, min(numbers) - 0.3), max(high, max(numbers) + 0.3)
     at = [math.log10(x) if log else x for x in (low, high)]
     values_at_ticks = spaced(low, high, log, n_ticks, integer=axis.integer)
     ticks_at = tuple(math.log10(x) if log else x for x in values_at_ticks)
@@ -174,7 +185,7 @@ def scale(axis: Axis, values: Iterable[Any], *, n_ticks: int = 5, width: int = 1
 def score_axis(scores: Iterable[float]) -> Axis:
     """The axis of scores: logarithmic over a large range."""
     values = list(scores)
-    log = bool(values) and 0 < LARGE_RANGE * min(values) < max(values)
+    log = bool(values) and 0 < LARGE_RANGE * min(values) < max(values) < DECADES * min(values)
     return Axis(SCORE, "log" if log else "linear")
 
 
@@ -216,9 +227,9 @@ def spaced(
             inside = [tick for tick in ticks if low <= tick <= high]
             if 2 <= len(inside) <= at_most:
                 return inside
-        every = -(-len(decades) // at_most)
-        if len(decades) > at_most:
-            return [10.0**k for k in decades[::every] if low <= 10.0**k <= high]
+        whole = [10.0**k for k in decades if low <= 10.0**k <= high]
+        if len(whole) > at_most:
+            return whole[:: -(-len(whole) // at_most)]
     even: Iterable[float] = MaxNLocator(
         at_most, integer=integer, steps=[1, 2, 2.5, 5, 10]
     ).tick_values(low, high)

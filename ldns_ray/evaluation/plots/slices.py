@@ -32,9 +32,10 @@ from ldns_ray.evaluation.plots.style import (
     SAMPLED,
     finished,
     new_figure,
-    shared_legend,
 )
 
+LETTERS = 30
+"""Of all labels of a panel together."""
 FEW = 3
 """So many finished trials of a choice have a median."""
 
@@ -64,7 +65,8 @@ def slices(rows: Rows, axes: Sequence[Axis]) -> Figure | None:
         fig.supylabel(ax.get_ylabel(), fontsize=9)
         ax.set(ylabel="", xlabel=title[axis.name] + (" (log)" if axis.kind == "log" else ""))
         ax.tick_params(labelleft=i % n_columns == 0)
-        _slice(ax, scale(axis, values_of(axis, [*done, *early]), n_ticks=4, width=10), done, early)
+        width = LETTERS // max(len(axis.choices), 1)
+        _slice(ax, scale(axis, values_of(axis, [*done, *early]), width=width), done, early)
     for ax in panels.flat[len(shown) :]:
         ax.remove()
     winner = best(trials)
@@ -73,8 +75,23 @@ def slices(rows: Rows, axes: Sequence[Axis]) -> Figure | None:
         f"Scores of {len(done)} finished trials by {of}; the best, trial {winner.number}: {told(winner.score)}",
         fontsize=10,
     )
-    shared_legend(fig, panels[0, 0])
-    return finished(fig)
+    keys = {
+        text: key
+        for ax in fig.axes
+        for key, text in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
+    fig.legend(
+        list(keys.values()),
+        list(keys),
+        loc="outside lower center",
+        ncols=5,
+        frameon=False,
+        fontsize=9,
+    )
+    finished(fig)
+    for ax in fig.axes:
+        ax.xaxis.label.set_fontsize(8)
+    return fig
 
 
 def _slice(ax: Axes, one: Scale, done: Sequence[Tried], early: Sequence[Tried]) -> None:
