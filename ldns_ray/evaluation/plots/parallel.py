@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib import colormaps
@@ -75,8 +75,9 @@ def parallel_coordinates(rows: Rows, axes: Sequence[Axis]) -> Figure | None:
     for place, one in enumerate(scales):
         _axis(ax, place, one, half=TICK * len(shown), with_unset=bool(unset_A[place]))
     _colour_bar(ax, len(shown), of_scores, y_SA[:, -1])
-    names = {title[one.axis.name]: one.axis.kind == "log" for one in scales}
-    _headings(ax, names | {SCORE: of_scores.axis.kind == "log"}, slanted=len(shown) >= SLANTED)
+    names = [*(title[axis.name] for axis in shown), SCORE]
+    logs = [one.axis.kind == "log" for one in (*scales, of_scores)]
+    _headings(ax, [f"{name} (log)" if log else name for name, log in zip(names, logs, strict=True)])
     of = f" in {len(shown)} of {len(searched)} settings" if len(shown) < len(searched) else ""
     fig.suptitle(f"{len(trials)} finished trials{of}, the darker the better; in orange the best, trial {winner.number}: {told(winner.score)}", fontsize=10)  # fmt: skip
     ax.set(
@@ -139,15 +140,15 @@ def _colours(share_S: Floats, at: Floats) -> Floats:
     return colours
 
 
-def _headings(ax: Axes, logs: Mapping[str, bool], *, slanted: bool) -> None:
-    """The names of the axes over them; logs: whether the axis is logarithmic, by name."""
+def _headings(ax: Axes, names: Sequence[str]) -> None:
+    """The names of the axes over them, at a slant where they are many."""
+    slanted = len(names) > SLANTED
     look = (
         {"rotation": 28, "ha": "left", "rotation_mode": "anchor"} if slanted else {"ha": "center"}
     )
-    for place, (name, log) in enumerate(logs.items()):
-        text = f"{name} (log)" if log else name
+    for place, name in enumerate(names):
         ax.annotate(
-            text if slanted else _wrapped(text), (place, 1), (0, 8), textcoords="offset points", va="bottom",
+            name if slanted else _wrapped(name), (place, 1), (0, 8), textcoords="offset points", va="bottom",
             fontsize=8.5, **look,
         )  # fmt: skip
 

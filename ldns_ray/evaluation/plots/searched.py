@@ -117,12 +117,15 @@ def counted(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
-def titles(names: Iterable[str]) -> dict[str, str]:
-    """Settings in few words: the levels between the first and the last are left out where that is clear."""
+def titles(names: Iterable[str], width: int = 32) -> dict[str, str]:
+    """Settings in few words: the levels between the first and the last are left out where that is clear.
+
+    width: letters at most.
+    """
     full = list(dict.fromkeys(names))
     short = [".".join(dict.fromkeys((words[0], words[-1]))) for words in (n.split(".") for n in full)]  # fmt: skip
     return {
-        name: cut(name if short.count(brief) > 1 else brief, 60)
+        name: cut(name if short.count(brief) > 1 else brief, width)
         for name, brief in zip(full, short, strict=True)
     }
 
@@ -189,7 +192,7 @@ def score_axis(scores: Iterable[float]) -> Axis:
     return Axis(SCORE, "log" if log else "linear")
 
 
-def draw_scores(ax: Axes, scores: Iterable[float], name: str = SCORE) -> None:
+def draw_scores(ax: Axes, scores: Iterable[float]) -> None:
     """Makes the upright axis one of scores, the noise floor among them, with a name that says what is good."""
     values = [NOISE_FLOOR, *scores]
     log = score_axis(values).kind == "log"
@@ -199,7 +202,7 @@ def draw_scores(ax: Axes, scores: Iterable[float], name: str = SCORE) -> None:
     ax.set_ylim(low, high)
     ax.set_yticks(ticks, [number(tick) for tick in ticks])
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.set_ylabel(f"{name} (lower is better{', log' if log else ''})")
+    ax.set_ylabel(f"{SCORE} (lower is better{', log' if log else ''})")
     ax.axhline(NOISE_FLOOR, color="0.5", linewidth=1.0, linestyle=(0, (6, 2)), zorder=0,
                label="noise floor: as close as the data is to itself")  # fmt: skip
 

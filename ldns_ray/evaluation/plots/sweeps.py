@@ -6,6 +6,7 @@ A picture is None where there is nothing to see.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -13,7 +14,10 @@ from ldns_ray.evaluation.plots.parallel import parallel_coordinates
 from ldns_ray.evaluation.plots.progress import halving, history
 from ldns_ray.evaluation.plots.searched import Axis, Rows, titles
 from ldns_ray.evaluation.plots.slices import slices
-from ldns_ray.evaluation.plots.style import OTHER, cut, finished, new_figure
+from ldns_ray.evaluation.plots.style import OTHER, finished, new_figure
+
+SMALLEST = 0.01
+"""Smaller shares are not told."""
 
 
 def sweep_figures(
@@ -42,37 +46,28 @@ def importance_bars(values: Mapping[str, float | None]) -> Figure | None:
     known = {name: value for name, value in values.items() if value is not None}
     if not known or max(known.values()) <= 0:
         return None
-    names = [*sorted(known, key=lambda name: -known[name]), *(n for n in values if n not in known)]
-    short = titles(values)
+    short = titles(values, width=44)
+    ranked = sorted(known, key=lambda name: -known[name])
+    bars: list[tuple[str, float | None, dict[str, Any]]] = [
+        *((short[name], known[name], {"color": OTHER}) for name in ranked),
+        *((short[name], None, {}) for name in values if name not in known),
+    ]
     rest = 1 - sum(known.values())
-    labels = [cut(short[name], 44) for name in names] + ["several together, and noise"] * (rest > 0)
-    fig, axes = new_figure(1, 1, (9.2, 1.3 + 0.32 * len(labels)))
+    if rest > SMALLEST:
+        bars.append(("several together, and noise", rest, {"color": "0.88", "hatch": "///", "edgecolor": "0.6", "linewidth": 0}))  # fmt: skip
+    fig, axes = new_figure(1, 1, (9.2, 1.3 + 0.32 * len(bars)))
     ax = axes[0, 0]
-    ax.barh(
-        range(len(known)), [100 * known[name] for name in names[: len(known)]], 0.66, color=OTHER
-    )
-    if rest > 0:
-        ax.barh(
-            len(names), 100 * rest, 0.66, color="0.88", hatch="///", edgecolor="0.6", linewidth=0
-        )
-    for place, text_at in enumerate(
-        [*(known.get(name) for name in names), *([rest] if rest > 0 else [])]
-    ):
-        text = (
-            "not known"
-            if text_at is None
-            else f"{100 * text_at:.0f} %"
-            if text_at >= 0.01
-            else "< 1 %"
-        )
-        ax.annotate(text, (100 * (text_at or 0), place), (4, 0), textcoords="offset points", va="center",
-                    fontsize=8.5, color="0.2" if text_at is not None else "0.5")  # fmt: skip
-    ax.set_yticks(range(len(labels)), labels)
+    for place, (_, share, look) in enumerate(bars):
+        text = "not known"
+        if share is not None:
+            ax.barh(place, 100 * share, 0.66, **look)
+            text = f"{100 * share:.0f} %" if share >= SMALLEST else f"< {100 * SMALLEST:g} %"
+        ax.annotate(text, (100 * (share or 0), place), (4, 0), textcoords="offset points", va="center",
+                    fontsize=8.5, color="0.2")  # fmt: skip
+    ax.set_yticks(range(len(bars)), [label for label, _, _ in bars])
     ax.tick_params(axis="y", length=0, labelsize=9)
-    ax.set(ylim=(len(labels) - 0.4, -0.6), xlim=(0, 108 * max(*known.values(), rest)))
+    ax.set(ylim=(len(bars) - 0.4, -0.6), xlim=(0, 108 * max(*known.values(), rest)))
     ax.set_xlabel("share of the variance of the log scores that the setting explains alone (%)")
-    ax.set_title(
-        f"{labels[0]} matters most: {100 * known[names[0]]:.0f} % of the variance of the scores"
-    )
+    ax.set_title(f"{bars[0][0]} matters most: {100 * known[ranked[0]]:.0f} % of the variance of the scores")  # fmt: skip
     ax.spines["left"].set_visible(False)
     return finished(fig)

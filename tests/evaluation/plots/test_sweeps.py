@@ -103,8 +103,9 @@ SPACES = st.lists(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(st.lists(ROWS, max_size=6), SPACES)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_no_trials_are_an_error(made, axes):
     numbered = [r | {"number": i} for i, r in enumerate(made, 1)]
     figures = sweep_figures(numbered, axes, {})
