@@ -28,6 +28,18 @@ CAPTIONS = {
     "over time.",
     "training_curves": "Training and validation loss by optimiser step. The star marks the best validation loss; a "
     "validation loss that rises after it tells of overfitting.",
+    "history": "A dot for each trial of a sweep that finished, and the best score so far as a line. At 1, the noise "
+    "floor, samples are as close to the data as the data is to itself. A line that has long been flat says that more "
+    "trials will gain little.",
+    "halving": "Scores at the epochs where trials were compared, and where they ended. Stopping was right if the lines "
+    "that went on were the lowest from early on; many crossings say that it came too soon.",
+    "importances": "Share of the variance of the log scores that each setting explains by itself (functional analysis "
+    "of variance with a random forest; Hutter et al. 2014). What is left is due to settings together, and to noise. "
+    "With fewer than some 50 trials only large differences count.",
+    "parallel_coordinates": "Each line is a trial that finished: where it crosses an axis is its value of that setting, "
+    "and its colour the score, on the right. Where dark lines meet, good models have that setting in common.",
+    "slices": "Score against each setting, a dot for each trial, the most important settings first. A slope or a valley "
+    "is a setting that matters; a best trial at an edge says to widen the range.",
 }
 """By the name of the picture."""
 
@@ -38,7 +50,7 @@ DECODED_CLASSES = (
 
 
 def caption(name: str) -> str:
-    """Of any picture of an evaluation, those of covariates and conditions (`decoded_…`, `reached_…`) too.
+    """Of any picture of an evaluation or a sweep, those of covariates and conditions (`decoded_…`, `reached_…`) too.
 
     Raises KeyError for a name that no picture has.
     """

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-REAL, SAMPLED, OTHER = "#000000", "#D55E00", "#0072B2"
+REAL, SAMPLED, OTHER, FAINT = "#000000", "#D55E00", "#0072B2", "0.55"
 CYCLE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 
 

@@ -6,7 +6,7 @@ from ldns_ray.evaluation.plots.captions import CAPTIONS, caption
 
 NAMES = [
     "overview", "rasters", "population_counts", "correlations", "isi", "rates", "correlograms", "spectra", "latents",
-    "training_curves",
+    "training_curves", "history", "halving", "importances", "parallel_coordinates", "slices",
 ]  # fmt: skip
 
 
