@@ -11,7 +11,7 @@ from ldns_ray.sweeps.standing import Standing, Trial
 from ldns_ray.text_table import width
 
 COLUMNS = 100
-"""Of a line, at most."""
+"""Of a line that stays, at most."""
 NAME_COLUMNS = 24
 ROWS = 8
 """Running trials that are shown, at most."""
@@ -19,6 +19,8 @@ RIGHT = (False, False, True, True, False)
 """Which columns of theirs are flush right."""
 INTERVAL_S = (15.0, 300.0)
 """Between two blocks, at first and after hours."""
+STATUS_S = 1.0
+"""Between two headlines that replace each other."""
 SHARE = 1 / 40
 """Of the time that the sweep has taken so far, which the next block waits."""
 
@@ -65,10 +67,13 @@ class Sticky:
         self.status(headline)
 
     def status(self, headline: Sequence[str]) -> None:
-        """A new headline."""
+        """A new headline; where it is too long, phrases after the first are left out, and then it is cut."""
         # A line that wraps could not be written over.
-        columns = min(COLUMNS, shutil.get_terminal_size().columns - 1)
-        self._shown = cut(", ".join(headline), columns)
+        columns = shutil.get_terminal_size().columns - 1
+        phrases = list(headline)
+        while len(phrases) > 2 and width(", ".join(phrases)) > columns:
+            del phrases[1]
+        self._shown = cut(", ".join(phrases), columns)
         self._write(self._shown)
 
     def close(self) -> None:
@@ -119,6 +124,7 @@ class Progress:
         self.name, self.standing = cut(name, NAME_COLUMNS), standing
         self._out, self._detailed, self._interval, self._clock = out, detailed, interval, clock
         self._began = self._told_at = clock()
+        self._shown_at = float("-inf")
         self._told = standing.version
 
     def heard(self, news: News) -> None:
@@ -143,7 +149,9 @@ class Progress:
             shortest, longest = self._interval
             pause = min(longest, max(shortest, SHARE * (now - self._began)))
             if self._detailed or now - self._told_at < pause:
-                self._out.status(self._headline())
+                if now - self._shown_at >= STATUS_S:
+                    self._shown_at = now
+                    self._out.status(self._headline())
                 return
             self._told, self._told_at = self.standing.version, now
             self._out.block(self._headline(), self._rows())

@@ -102,7 +102,8 @@ class Standing:
                 case "epoch" | "rung":
                     known.status, known.stage, known.losses = "running", news.stage, news.text
                     known.epoch, known.n_epochs = news.epoch, news.n_epochs
-                    known.score = known.score if news.score is None else news.score
+                    if news.score is not None and math.isfinite(news.score):
+                        known.score = news.score
                 case "ended":
                     return self._ended(known, news)
             return ""
@@ -193,7 +194,8 @@ class Standing:
         if not lasted:
             return None
         places = [0.0] * (self.at_once - len(self.running))
-        for age in (now - t.began for t in self.running if t.began is not None):
+        for trial in self.running:
+            age = 0.0 if trial.began is None else now - trial.began
             longer = lasted[bisect.bisect_right(lasted, age) :]
             places.append(fmean(longer) - age if longer else 0.0)
         heapq.heapify(places)

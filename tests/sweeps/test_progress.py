@@ -105,6 +105,13 @@ def test_a_failure_is_told_by_the_last_line_of_its_error():
     assert sweep.new() == ["speech  2/3 done, 2 failed, 4 s"]
 
 
+def test_a_rung_without_a_finite_score_keeps_the_one_before():
+    sweep = Scripted(2)
+    for epoch, score in ((1, 2.5), (2, float("nan")), (3, None)):
+        sweep.say(epoch, 1, "rung", stage="diffusion", epoch=epoch, n_epochs=9, score=score)
+    assert [(row["epoch"], row["score"]) for row in sweep.standing.table()] == [("3/9", 2.5)]
+
+
 @pytest.mark.parametrize("score", [None, float("nan")])
 def test_a_trial_without_a_score_is_never_the_best(score):
     sweep = Scripted(2, interval=(1e9, 1e9))
@@ -344,14 +351,26 @@ def test_a_terminal_keeps_the_headline_below_what_scrolls(monkeypatch):
     ]
 
 
-def test_a_headline_never_wraps_on_a_narrow_terminal(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "30")
+@pytest.mark.parametrize(
+    ("columns", "headline"),
+    [
+        (85, "speech  1/9 done, 1 running, 1 stopped early, 4 s, about 8 s left"),
+        (62, "speech  1/9 done, 1 stopped early, 4 s, about 8 s left"),
+        (40, "speech  1/9 done, 4 s, about 8 s left"),
+        (20, "speech  1/9 done, a…"),
+    ],
+)
+def test_a_headline_is_shortened_until_it_fits_the_terminal(monkeypatch, columns, headline):
+    monkeypatch.setenv("COLUMNS", str(columns + 1))
     terminal = Terminal()
-    terminal.columns = 30
-    sweep = Scripted(9, 2, out=Sticky(terminal))
-    for second in range(5):
-        sweep.say(second, 1, "epoch", stage="diffusion", epoch=1, n_epochs=4)
-    assert terminal.screen() == ["speech  0/9 done, 1 running…"]
+    terminal.columns = columns + 1
+    sweep = Scripted(9, 1, out=Sticky(terminal))
+    sweep.say(0, 1, "began")
+    sweep.say(1, 1, "ended", status="stopped")
+    for second in (2, 3, 4):
+        sweep.say(second, 2, "epoch", stage="diffusion", epoch=1, n_epochs=4)
+    assert terminal.screen()[-1] == headline
+    assert len(terminal.screen()) == 3 + (columns < 31), "two events, the longer may wrap"
 
 
 def test_control_characters_go_to_terminals_alone():
