@@ -29,6 +29,9 @@ class Terminal(Observer):
     def _line(self, stage: str, text: str) -> None:
         self.say(f"{self.prefix}{stage:<12} {text}")
 
+    def stage_waits(self, stage: str) -> None:
+        self._line(stage, "waits: another process does it")
+
     def stage_started(self, stage: str, uri: str) -> None:
         self._last = time.monotonic()
         self._line(stage, "started")
@@ -166,6 +169,10 @@ class Several(Observer):
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self.observers = observers
+
+    def stage_waits(self, stage: str) -> None:
+        for observer in self.observers:
+            observer.stage_waits(stage)
 
     def stage_started(self, stage: str, uri: str) -> None:
         for observer in self.observers:

@@ -60,6 +60,8 @@ STAGES = tuple(VERSIONS)
 class Observer:
     """Hears of stages and epochs as they happen. This one is deaf; jobs and sweeps pass their own."""
 
+    def stage_waits(self, stage: str) -> None: ...
+
     def stage_started(self, stage: str, uri: str) -> None: ...
 
     def remark(self, stage: str, text: str) -> None: ...
@@ -78,10 +80,14 @@ class Observer:
     ) -> None: ...
 
 
-Guard = Callable[[str, Callable[[], bool]], contextlib.AbstractContextManager[None]]
+Guard = Callable[
+    [str, Callable[[], bool], Callable[[], None]], contextlib.AbstractContextManager[None]
+]
 
 
-def unguarded(name: str, is_done: Callable[[], bool]) -> contextlib.AbstractContextManager[None]:
+def unguarded(
+    name: str, is_done: Callable[[], bool], waits: Callable[[], None]
+) -> contextlib.AbstractContextManager[None]:
     """The guard of a process that shares its stages with no other."""
     return contextlib.nullcontext()
 
@@ -108,7 +114,9 @@ class Pipeline:
     hardware: Hardware = Hardware(workers=0)
     observer: Observer = field(default_factory=Observer)
     guard: Guard = unguarded
-    """Makes a context manager `guard(fingerprint, is_done)` that lets one process at a time do a stage."""
+    """Makes a context manager `guard(fingerprint, is_done, waits)` that lets one process at a time do a stage.
+
+    It calls `waits` once where this process has to wait for another."""
     tables: Mapping[str, Sequence[ray.ObjectRef]] | None = None
     """By split, the dataset's Arrow blocks in the object store, where other processes share them."""
     at_once: int = 1
@@ -183,7 +191,8 @@ class Pipeline:
         return {stage: self._stage(stage) for stage in STAGES[: STAGES.index(until) + 1]}
 
     def _stage(self, stage: str) -> dict[str, Any]:
-        with self.guard(self.fingerprints[stage], lambda: self.record(stage) is not None):
+        waits = functools.partial(self.observer.stage_waits, stage)
+        with self.guard(self.fingerprints[stage], lambda: self.record(stage) is not None, waits):
             record = self.record(stage)
             if record is None:
                 return self._do(stage)

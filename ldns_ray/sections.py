@@ -290,6 +290,8 @@ class Hardware:
     """CPUs that each worker reserves; 0: one, or less where that would leave none for Ray Data."""
     data: Reading = "auto"
     """Training trials are kept in memory (`resident`), read anew for every epoch (`streamed`), or as they fit."""
+    checkpoint_s: float = 30.0
+    """Least seconds between two checkpoints of a training; what a fault costs at most."""
 
     def __post_init__(self) -> None:
         check(
@@ -298,4 +300,5 @@ class Hardware:
             workers=NON_NEGATIVE,
             gpus_per_worker=NON_NEGATIVE,
             cpus_per_worker=NON_NEGATIVE,
+            checkpoint_s=NON_NEGATIVE,
         )

@@ -1,1 +1,1 @@
-"""Search spaces of sweeps: one module each, with `SPACE`, dotted setting → Tune domain."""
+"""Search spaces of sweeps: one module each, with `SPACE`, `WIDE` and `SMALL`, dotted setting → Tune domain."""

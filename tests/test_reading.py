@@ -113,7 +113,9 @@ def test_train_is_told_on_the_command_line(job, refuses, tiny, tmp_path, trackin
     assert "Unknown setting 'hardware.date'. Did you mean hardware.data" in refuses(
         "train", *common, "hardware.date=streamed"
     )
-    assert "settings say hardware.data alone" in refuses("sweep_speech", "hardware.workers=2")
+    assert "settings say hardware.data and hardware.checkpoint_s alone" in refuses(
+        "sweep_speech", "hardware.workers=2"
+    )
 
 
 # -- Checksums

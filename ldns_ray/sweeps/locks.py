@@ -24,14 +24,19 @@ def _holder_class() -> Any:
 
 
 @contextlib.contextmanager
-def stage_guard(name: str, is_done: Callable[[], bool]) -> Iterator[None]:
+def stage_guard(
+    name: str, is_done: Callable[[], bool], waits: Callable[[], None] = lambda: None
+) -> Iterator[None]:
     """One process of the cluster at a time does the stage `name`; others wait until it is done or given up.
+
+    waits: called once, where this process has to wait.
 
     The lock is a named actor owned by this process: if the process dies, Ray removes it, and a waiting
     process takes over.
     """
     actor: Any = _holder_class()
     holder: Any = None
+    waited = False
     while not is_done():
         try:
             holder = actor.options(name=f"stage-{name}", namespace="ldns").remote()
@@ -39,6 +44,9 @@ def stage_guard(name: str, is_done: Callable[[], bool]) -> Iterator[None]:
             break
         except ValueError:  # the name is taken
             holder = None
+            if not waited:
+                waits()
+            waited = True
             time.sleep(LOCK_POLL_SECONDS)
     try:
         yield

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from ldns_ray.pipeline import Observer
+from ldns_ray.sweeps.study import error_of
 from ldns_ray.sweeps.wording import as_text, short
 
 SECONDS_BETWEEN_EPOCHS = 10.0
@@ -76,13 +77,12 @@ class Reporter(Observer):
         """The trial begins at a point of the search space."""
         self._send(News(self.number, "began", text=described(point)))
 
-    def waits(self, stage: str, text: str = "") -> None:
-        """Another trial does the stage; text: which."""
-        self._send(News(self.number, "stage", stage, text, status="waiting"))
-
     def line(self, text: str) -> None:
         """A line of detail for the terminal."""
         self._send(News(self.number, "line", text=text))
+
+    def stage_waits(self, stage: str) -> None:
+        self._send(News(self.number, "stage", stage, status="waiting"))
 
     def stage_started(self, stage: str, uri: str) -> None:
         self._last = float("-inf")
@@ -120,7 +120,18 @@ def told(study: optuna.Study) -> list[News]:
         if trial.datetime_start is not None:
             began = trial.datetime_start.timestamp()
             news.append(News(number, "began", text=described(trial.params), time=began))
-        if trial.state in ENDINGS and trial.datetime_complete is not None:
-            at, status = trial.datetime_complete.timestamp(), ENDINGS[trial.state]
-            news.append(News(number, "ended", score=trial.value, status=status, time=at))
+        ended = ending(trial)
+        if ended is not None:
+            news.append(ended)
     return sorted(news, key=lambda one: one.time)
+
+
+def ending(trial: FrozenTrial) -> News | None:
+    """How a trial of a study ended; None while it has not."""
+    if trial.state not in ENDINGS or trial.datetime_complete is None:
+        return None
+    return News(
+        trial.number + 1, "ended", score=trial.value, status=ENDINGS[trial.state], text=error_of(trial),
+        epoch=trial.last_step or 0 if trial.state == TrialState.PRUNED else 0,
+        time=trial.datetime_complete.timestamp(),
+    )  # fmt: skip

@@ -1,5 +1,6 @@
 """What a sweep searches: the experiment, the space, the data, and what it is called."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,9 +9,14 @@ from typing import Any
 from ray.tune.search.sample import Domain
 
 from ldns_ray import storage
+from ldns_ray.checks import NON_NEGATIVE, POSITIVE, SEED, Rule, at_least, check
 from ldns_ray.config import Experiment, Reading
 from ldns_ray.data.shards import read_card
 from ldns_ray.settings import did_you_mean, fingerprint, override, settings
+from ldns_ray.sweeps.axes import axes
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Names that can be part of an address, as that of a registered model is."""
 
 
 @dataclass(frozen=True)
@@ -25,19 +31,50 @@ class Sweep:
     root: str
     tracking_uri: str
     n_trials: int = 4
+    """Trials that the sweep has when it is done; more than before continue it."""
+    hours: float = 0.0
+    """No trial starts when so much time has passed since the sweep was submitted; 0: no limit."""
     seed: int = 0
+    """Seed of the points."""
+    points: Sequence[Mapping[str, Any]] = ()
+    """Points to begin with, dotted setting → value; settings that a point leaves out are searched."""
+    reduction_factor: int = 3
+    """Of the trials that reach a rung of their training, one in so many goes on; 0: all of them."""
+    retries: int = 2
+    """How often a trial is tried again whose process died, or whose machine or network failed it."""
     cpus_per_trial: float = 1.0
     gpus_per_trial: float = 0.0
+    """May be a fraction: trials then share a GPU."""
+    workers_per_trial: int = 1
+    """Ray Train workers that train a trial's networks, and share its CPUs and GPUs; 1: the trial's own process."""
     max_concurrent: int = 0
     """Trials at the same time; 0: as many as the cluster holds with CPUs left for Ray Data."""
     data: Reading = "auto"
     """Whether trials of the dataset are kept in memory: see `Hardware.data`."""
+    checkpoint_s: float = 30.0
+    """See `Hardware.checkpoint_s`."""
     optuna_storage: str = ""
     """Database URL of the Optuna study; empty: a SQLite file under a local storage root."""
 
     def __post_init__(self) -> None:
-        if self.n_trials < 1:
-            raise ValueError(f"n_trials must be at least 1, got {self.n_trials}.")
+        check(
+            self,
+            "",
+            name=Rule(
+                "letters, digits, dots, dashes and underscores",
+                lambda name: bool(NAME.fullmatch(name)),
+            ),
+            n_trials=at_least(1),
+            hours=NON_NEGATIVE,
+            seed=SEED,
+            reduction_factor=Rule("0, or at least 2", lambda n: n == 0 or n >= 2),
+            retries=NON_NEGATIVE,
+            cpus_per_trial=POSITIVE,
+            gpus_per_trial=NON_NEGATIVE,
+            workers_per_trial=at_least(1),
+            max_concurrent=NON_NEGATIVE,
+            checkpoint_s=NON_NEGATIVE,
+        )
         if not self.space:
             raise ValueError("The search space is empty. Add a dotted setting and a Tune domain.")
         known = settings(self.experiment)
@@ -56,16 +93,44 @@ class Sweep:
                 )
             for value in _extremes(domain):
                 override(self.experiment, {name: value})
+        axes(self.space)
+        for i, point in enumerate(self.points):
+            self._check_point(f"Point {i + 1}", point)
+
+    def _check_point(self, what: str, point: Mapping[str, Any]) -> None:
+        for name, value in point.items():
+            if name not in self.space:
+                raise ValueError(
+                    f"{what} sets {name!r}, which is not searched. {did_you_mean(name, self.space)}"
+                )
+            domain = self.space[name]
+            try:
+                valid = domain.is_valid(value)
+            except TypeError:
+                valid = False
+            if not valid:
+                raise ValueError(
+                    f"{what} sets {name} to {value!r}, which is not in its domain, {domain.domain_str}."
+                )
+            override(self.experiment, {name: value})
 
     @cached_property
     def fingerprint(self) -> str:
-        """Depends on what is searched, not on what it is searched with."""
+        """Depends on what is searched, not on what it is searched with, nor on how long."""
         described = {
             n: f"{type(d).__name__} {d.domain_str} {d.sampler}" for n, d in self.space.items()
         }
         dataset = read_card(self.data_uri).fingerprint
+        points = [dict(point) for point in self.points]
         return fingerprint(
-            "sweep", self.name, self.experiment, described, dataset, self.n_trials, self.seed
+            "sweep",
+            self.name,
+            self.experiment,
+            described,
+            dataset,
+            self.seed,
+            points,
+            self.reduction_factor,
         )
 
     @property

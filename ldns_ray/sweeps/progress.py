@@ -28,6 +28,8 @@ SHARE = 1 / 40
 class Plain:
     """Lines and nothing else: for files, logs of jobs, and other programs."""
 
+    keeps_blocks = True
+
     def __init__(self, say: Callable[[str], None] = print) -> None:
         self._say = say
 
@@ -52,6 +54,8 @@ class Sticky:
 
     It is one line, and alone on it, so that what other libraries print in between is never overwritten.
     """
+
+    keeps_blocks = False
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._shown = stream, ""
@@ -137,6 +141,7 @@ class Progress:
             if self._detailed and news.kind == "line":
                 self._out.line(prefix + news.text)
             if self._detailed and news.kind == "ended":
+                self._told = self.standing.version
                 self._out.block(self._headline(), [])
             self.tell()
 
@@ -157,9 +162,11 @@ class Progress:
             self._out.block(self._headline(), self._rows())
 
     def close(self) -> None:
-        """Print how the sweep stands at its end."""
+        """Print how the sweep stands at its end, if that is not what was printed last."""
         with self.standing.lock:
             self._out.close()
+            if self._out.keeps_blocks and self._told == self.standing.version:
+                return
             for text in filled(self._headline()):
                 self._out.line(text)
 

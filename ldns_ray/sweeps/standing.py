@@ -3,7 +3,6 @@
 import bisect
 import heapq
 import math
-import re
 import threading
 from collections import Counter
 from collections.abc import Iterable
@@ -12,13 +11,11 @@ from statistics import fmean
 from typing import Any
 
 from ldns_ray.sweeps.news import News
+from ldns_ray.sweeps.wording import last_line
 
 ENDED = ("finished", "stopped", "failed")
 ORDER = ("finished", "running", "waiting", "to be tried again", "interrupted", "stopped", "failed")
 """In which trials stand in the table."""
-
-COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-"""Escape sequences, as in Ray's errors."""
 
 
 @dataclass
@@ -253,11 +250,3 @@ def duration(seconds: float) -> str:
     if hours < 48:
         return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
     return f"{hours // 24} d {hours % 24} h" if hours % 24 else f"{hours // 24} d"
-
-
-def last_line(error: str) -> str:
-    """The last line of an error that says something, of printable characters alone."""
-    plain = COLOUR.sub("", error)
-    lines = ["".join(c if c.isprintable() else " " for c in line) for line in plain.splitlines()]
-    said = [" ".join(line.split()) for line in lines if line.strip()]
-    return said[-1] if said else ""

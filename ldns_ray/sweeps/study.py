@@ -1,25 +1,34 @@
 """The Optuna study of a sweep: what was tried, how it ended, and what to try next."""
 
+import math
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from ldns_ray.sweeps.plan import Sweep
+from ldns_ray.sweeps.wording import last_line
 
 NUMBER = "trial_number"
 """Key of a trial's number, from 1, beside the settings that Tune hands to it."""
-SCORE = "score"
-FINISHED = (TrialState.COMPLETE, TrialState.FAIL)
+SCORE, EPOCH, ERROR = "score", "epoch", "error"
+"""Keys of what a trial reports: a score; the epoch it was measured at, if training goes on; why there is none."""
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+ERROR_CHARACTERS = 500
+RANDOM_TRIALS = 10
+"""Trials at random points before the sampler models the score, and before any trial is stopped early."""
 
 
 def open_study(sweep: Sweep) -> optuna.Study:
-    """The sweep's Optuna study, as far as it has come."""
+    """The sweep's Optuna study, as far as it has come; its first points are those that the sweep names."""
     url = sweep.optuna_storage
     if not url:
         if "://" in sweep.root:
@@ -29,12 +38,17 @@ def open_study(sweep: Sweep) -> optuna.Study:
         os.makedirs(sweep.uri, exist_ok=True)
         url = f"sqlite:///{os.path.abspath(sweep.uri)}/optuna.db"
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(
-        study_name=sweep.fingerprint,
-        storage=url,
-        direction="minimize",
-        load_if_exists=True,
+    study = optuna.create_study(
+        study_name=sweep.fingerprint, storage=url, direction="minimize", load_if_exists=True
     )
+    for point in sweep.points:
+        study.enqueue_trial(dict(point), skip_if_exists=True)
+    return study
+
+
+def error_of(trial: FrozenTrial) -> str:
+    """What a failed trial said last, in a line; nothing where its process died."""
+    return str(trial.user_attrs.get(ERROR, ""))
 
 
 class StudySearch(Searcher):
@@ -45,40 +59,141 @@ class StudySearch(Searcher):
     beside the study's, and the two part when a process dies between writing one and the other.
 
     Points are drawn by multivariate TPE (Bergstra et al. 2011) from a generator keyed by the seed and
-    the trial's number: a process that goes on does not draw again what the first one drew.
+    the trial's number: a process that goes on does not draw again what the first one drew. Points of
+    trials that are running count as bad ones, so that trials at the same time look at different places.
+
+    Args:
+        study: what is remembered.
+        space: dotted setting → Tune domain.
+        seed: of the points.
+        rungs: epochs at which trials are compared, see `Halving`.
+        until: no trial starts after this moment, in seconds of `time.monotonic`.
     """
 
-    def __init__(self, study: optuna.Study, space: Mapping[str, Any], seed: int) -> None:
+    def __init__(
+        self,
+        study: optuna.Study,
+        space: Mapping[str, Any],
+        seed: int,
+        rungs: Sequence[int] = (),
+        reduction_factor: int = 3,
+        until: float = math.inf,
+    ) -> None:
         super().__init__(metric=SCORE, mode="min")
         self.study = study
-        self.seed = seed
+        self.seed, self.until = seed, until
+        self.rungs = tuple(rungs)
+        if rungs:
+            study.pruner = optuna.pruners.SuccessiveHalvingPruner(
+                min_resource=rungs[0], reduction_factor=reduction_factor
+            )
         self.distributions = OptunaSearch.convert_search_space(dict(space))
         self.interrupted = study.get_trials(states=(TrialState.RUNNING,))
-        self.numbers: dict[str, int] = {}
+        self.trials: dict[str, optuna.Trial] = {}
+        self.stopped: set[str] = set()
 
-    def suggest(self, trial_id: str) -> dict[str, Any]:
-        trial = self.interrupted.pop(0) if self.interrupted else self._ask()
-        self.numbers[trial_id] = trial.number
+    def suggest(self, trial_id: str) -> Any:
+        if self.interrupted:
+            self.study.sampler = self._sampler(self.interrupted[0].number)
+            trial = optuna.Trial(self.study, self.interrupted.pop(0)._trial_id)
+            for name, distribution in self.distributions.items():  # a point may be half drawn
+                trial._suggest(name, distribution)
+        elif time.monotonic() > self.until:
+            return Searcher.FINISHED
+        else:
+            self.study.sampler = self._sampler(len(self.study.get_trials(deepcopy=False)))
+            trial = self.study.ask(self.distributions)
+        self.trials[trial_id] = trial
         return {**trial.params, NUMBER: trial.number + 1}
 
-    def _ask(self) -> optuna.Trial:
-        key = np.random.SeedSequence([self.seed, len(self.study.get_trials(deepcopy=False))])
-        self.study.sampler = optuna.samplers.TPESampler(
-            multivariate=True, seed=int(key.generate_state(1)[0])
-        )
-        return self.study.ask(self.distributions)
+    def _sampler(self, number: int) -> optuna.samplers.TPESampler:
+        key = np.random.SeedSequence([self.seed, number])
+        return optuna.samplers.TPESampler(
+            multivariate=True, constant_liar=True, n_startup_trials=RANDOM_TRIALS,
+            seed=int(key.generate_state(1)[0]),
+        )  # fmt: skip
+
+    def judge(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """Whether a trial that has just reported goes on training."""
+        epoch, score = result.get(EPOCH), result[SCORE]
+        trial = self.trials[trial_id]
+        if epoch not in self.rungs or not math.isfinite(score):
+            return True
+        trials = self.study.get_trials(deepcopy=False)
+        if (
+            epoch not in trials[trial.number].intermediate_values
+        ):  # an interrupted trial reports again
+            trial.report(score, int(epoch))
+        falls_behind = trial.should_prune()  # asked of every trial: others are compared with it
+        if not falls_behind or sum(t.state in ENDED for t in trials) < RANDOM_TRIALS:
+            return True
+        self.stopped.add(trial_id)
+        return False
+
+    def note(self, trial_id: str, error: str) -> None:
+        """Keep what a trial said that is about to fail."""
+        self.trials[trial_id].set_user_attr(ERROR, error)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        number = self.numbers.pop(trial_id)
-        if error or not result or SCORE not in result:
-            self.study.tell(number, state=TrialState.FAIL)
-        else:
-            self.study.tell(number, result[SCORE])
+        """Tell the study how a trial ended; one that neither failed nor came to its score was interrupted."""
+        trial = self.trials.pop(trial_id)
+        said = dict(result or {})
+        if trial_id in self.stopped:
+            self.study.tell(trial, state=TrialState.PRUNED)
+        elif error or said.get(ERROR):
+            if said.get(ERROR):
+                trial.set_user_attr(ERROR, said[ERROR][:ERROR_CHARACTERS])
+            self.study.tell(trial, state=TrialState.FAIL)
+        elif SCORE in said and said.get(EPOCH) is None:
+            if math.isfinite(said[SCORE]):
+                self.study.tell(trial, said[SCORE])
+            else:
+                trial.set_user_attr(ERROR, f"The score was {said[SCORE]}.")
+                self.study.tell(trial, state=TrialState.FAIL)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study is stored as it grows."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, likewise."""
+
+
+def error_text(trial: Any) -> str:
+    """The last line of the error that Tune keeps of a trial; nothing without one."""
+    file = Path(trial.error_file or "")
+    said = last_line(file.read_text()) if file.is_file() else ""
+    return said[:ERROR_CHARACTERS]
+
+
+class Halving(FIFOScheduler):
+    """Asynchronous successive halving (Li et al. 2020): at each rung, the best of every few trials go on.
+
+    Trials are compared at the same epochs of their diffusion training, by the score of a small sample; of those
+    that have reached a rung, one in `reduction_factor` trains on. What they scored is kept in the study, so that a
+    sweep that was interrupted compares with all trials before it. The first `RANDOM_TRIALS` trials train to the end.
+    """
+
+    def __init__(self, search: StudySearch) -> None:
+        super().__init__()
+        self.search = search
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        goes_on = self.search.judge(trial.trial_id, result)
+        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        self.search.note(trial.trial_id, error_text(trial))
+
+
+def rungs(epochs: int, reduction_factor: int, n_rungs: int = 2) -> tuple[int, ...]:
+    """Epochs at which trials are compared: training divided by powers of the factor, the first epoch at least.
+
+    `rungs(900, 3)` is (100, 300). Multiples of the first, so that rungs of all trials agree.
+    """
+    if reduction_factor == 0:
+        return ()
+    first = max(1, epochs // reduction_factor**n_rungs)
+    ladder = (first * reduction_factor**i for i in range(n_rungs))
+    return tuple(epoch for epoch in ladder if epoch < epochs)

@@ -1,22 +1,32 @@
 """One trial of a sweep: the pipeline at a point of the search space, as a run in MLflow."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from ray import tune
 from ray.util.queue import Queue
 
-from ldns_ray.config import Experiment, Hardware
+from ldns_ray.config import Experiment
 from ldns_ray.observers import Several, Terminal, Tracked
-from ldns_ray.pipeline import Pipeline, unguarded
+from ldns_ray.pipeline import Observer, Pipeline, unguarded
+from ldns_ray.probe import Probe
 from ldns_ray.settings import override
+from ldns_ray.sweeps.budget import hardware
 from ldns_ray.sweeps.locks import stage_guard
+from ldns_ray.sweeps.news import Reporter, described
 from ldns_ray.sweeps.plan import Sweep
-from ldns_ray.sweeps.study import NUMBER, SCORE
-from ldns_ray.sweeps.wording import as_text, short
+from ldns_ray.sweeps.study import EPOCH, ERROR, NUMBER, SCORE
 from ldns_ray.tracking import notes
 from ldns_ray.tracking.connection import connect
+from ldns_ray.tracking.runs import Run
+
+ERROR_TAG = "ldns.error"
+"""Tag of a trial's run in MLflow: its last error, in a line."""
+TRACKING_PATIENCE_S = 600.0
+PERMANENT = (ArithmeticError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
+"""Errors of a point or of the code: every draw is keyed, so trying again would meet them again."""
 
 
 def trial_experiment(experiment: Experiment, point: Mapping[str, Any]) -> Experiment:
@@ -24,45 +34,85 @@ def trial_experiment(experiment: Experiment, point: Mapping[str, Any]) -> Experi
     return override(experiment, {**point, "evaluation.split": "val"})
 
 
+class Rungs(Observer):
+    """Reports to Tune what the diffusion model scores while it trains, once the checkpoint that holds it is stored."""
+
+    def saved(self, stage: str, rows: Sequence[Mapping[str, float]]) -> None:
+        for row in rows:
+            if stage == "diffusion" and "score" in row:
+                tune.report({SCORE: row["score"], EPOCH: int(row["epoch"])})
+
+
 def run_trial(
     config: dict[str, Any],
     *,
     sweep: Sweep,
+    rungs: tuple[int, ...],
     parent_id: str,
     tags: Mapping[str, str],
     threads: int,
     at_once: int,
     tables: Any,
-    lines: Queue,
+    news: Queue,
 ) -> None:
     """The pipeline at a point of the search space, as a child of the sweep's run in MLflow.
+
+    Reports the score to Tune, or an error that trying again would meet again; raises any other.
 
     Args:
         config: the point, and the trial's number.
         sweep: what it belongs to.
+        rungs: epochs of the diffusion training after which a small sample is scored and reported.
+        parent_id: the sweep's run.
+        tags: of the trial's run.
+        threads: of PyTorch in this process.
         at_once: trials that run at the same time, and may do the same stages.
         tables: the dataset's Arrow blocks by split, see `Pipeline.tables`.
-        lines: where its lines for the terminal go.
+        news: where what happens is told, as `News`.
     """
     torch.set_num_threads(threads)
     number = config[NUMBER]
     point = {k: v for k, v in config.items() if k != NUMBER}
-    prefix = f"trial {number:<2}  "
-    described = ", ".join(f"{short(k)} {as_text(v)}" for k, v in point.items())
-    lines.put(prefix + described)
-    tracking = connect(sweep.tracking_uri, sweep.name)
-    key = child_key(sweep, number)
-    with tracking.run(f"trial {number}", key=key, parent=parent_id, tags=tags) as run:
-        pipeline = Pipeline(
-            trial_experiment(sweep.experiment, point), sweep.data_uri, sweep.root,
-            Hardware(workers=0, data=sweep.data), guard=stage_guard if at_once > 1 else unguarded, tables=tables,
-            at_once=at_once, verified=True,
-        )  # fmt: skip
-        sweep_page = notes.link(f"sweep {sweep.name}", tracking.link("runs", parent_id))
-        what = f"Trial {number} of the {sweep_page}, with {described}."
-        pipeline.observer = Several([Terminal(prefix, lines.put), Tracked(run, pipeline, what)])
-        summary = pipeline.run()["evaluation"]["summary"]
-        tune.report({SCORE: summary[SCORE]})
+    reporter = Reporter(number, news.put)
+    reporter.began(point)
+    tracking = connect(sweep.tracking_uri, sweep.name, wait_s=TRACKING_PATIENCE_S)
+    try:
+        with (
+            tracking.run(
+                f"trial {number}", key=child_key(sweep, number), parent=parent_id, tags=tags
+            ) as run,
+            _named_errors(run),
+        ):
+            pipeline = Pipeline(
+                trial_experiment(sweep.experiment, point), sweep.data_uri, sweep.root, hardware(sweep),
+                guard=stage_guard if at_once > 1 else unguarded, tables=tables, at_once=at_once, verified=True,
+                probe=Probe(rungs) if rungs else None,
+            )  # fmt: skip
+            sweep_page = notes.link(f"sweep {sweep.name}", tracking.link("runs", parent_id))
+            what = f"Trial {number} of the {sweep_page}, with {described(point)}."
+            detail = [Terminal("", reporter.line)] if at_once == 1 else []
+            pipeline.observer = Several([reporter, *detail, Tracked(run, pipeline, what), Rungs()])
+            score = pipeline.run()["evaluation"]["summary"][SCORE]
+    except PERMANENT as error:
+        tune.report({SCORE: float("inf"), ERROR: in_a_line(error)})
+    else:
+        tune.report({SCORE: score})
+
+
+@contextlib.contextmanager
+def _named_errors(run: Run) -> Iterator[None]:
+    """Tag the run with the error that ends the block."""
+    try:
+        yield
+    except Exception as error:
+        run.tag({ERROR_TAG: in_a_line(error)})
+        raise
+
+
+def in_a_line(error: BaseException) -> str:
+    """An error's kind and the first line of what it says."""
+    said = str(error).strip()
+    return f"{type(error).__name__}: {said.splitlines()[0]}" if said else type(error).__name__
 
 
 def child_key(sweep: Sweep, number: int) -> str:

@@ -1,8 +1,12 @@
 """Settings and their values in few words, for lines and tables."""
 
+import re
 from typing import Any
 
 from ray.tune.search.sample import Domain
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+"""Escape sequences, as in Ray's errors."""
 
 
 def short(name: str) -> str:
@@ -18,3 +22,11 @@ def as_text(value: Any) -> str:
 def domain(searched: Domain) -> str:
     """A Tune domain in words."""
     return f"{type(searched).__name__.lower()} {searched.domain_str}"
+
+
+def last_line(error: str) -> str:
+    """The last line of an error that says something, of printable characters alone."""
+    plain = COLOUR.sub("", error)
+    lines = ["".join(c if c.isprintable() else " " for c in line) for line in plain.splitlines()]
+    said = [" ".join(line.split()) for line in lines if line.strip()]
+    return said[-1] if said else ""

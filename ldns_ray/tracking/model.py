@@ -7,7 +7,6 @@ from pathlib import Path
 import mlflow.pyfunc
 from mlflow.entities import LoggedModelStatus
 from mlflow.models import Model
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from ldns_ray.models.ldns import LDNS
 from ldns_ray.tracking import notes
@@ -77,8 +76,7 @@ def log_model(
             assert described.signature is not None
             described.signature.outputs = answer_schema(**inputs)
             described.save(str(path / "MLmodel"))
-            target = tracking.repository_uri(logged.artifact_location)
-            get_artifact_repository(target, tracking_uri=tracking.uri).log_artifacts(str(path))
+            tracking.repository(logged.artifact_location).log_artifacts(str(path))
     except BaseException:
         client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
         raise

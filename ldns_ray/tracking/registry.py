@@ -7,13 +7,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelStatus
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from ldns_ray.tracking import notes
 from ldns_ray.tracking.experiments import Tracking, public
+from ldns_ray.tracking.patience import PatientClient
 from ldns_ray.tracking.runs import MODELS
 
 CHAMPION = "champion"
@@ -96,7 +96,7 @@ def register(
     return Registered(name, number, champion == number, champion, uri, url, said)
 
 
-def _logged_model(client: MlflowClient, address: str) -> LoggedModel:
+def _logged_model(client: PatientClient, address: str) -> LoggedModel:
     """The model at `models:/m-…`, complete."""
     model_id = address.removeprefix(MODELS)
     if not (address.startswith(MODELS) and model_id.startswith("m-")):
@@ -116,7 +116,7 @@ def _logged_model(client: MlflowClient, address: str) -> LoggedModel:
     return model
 
 
-def _make_name(client: MlflowClient, name: str, description: str) -> None:
+def _make_name(client: PatientClient, name: str, description: str) -> None:
     try:
         client.create_registered_model(name, description=description)
     except MlflowException as error:
@@ -124,7 +124,7 @@ def _make_name(client: MlflowClient, name: str, description: str) -> None:
             raise
 
 
-def _versions(client: MlflowClient, name: str, model: LoggedModel) -> list[ModelVersion]:
+def _versions(client: PatientClient, name: str, model: LoggedModel) -> list[ModelVersion]:
     """The versions that are this logged model, earliest first."""
     found: list[ModelVersion] = []
     token = None
@@ -137,7 +137,7 @@ def _versions(client: MlflowClient, name: str, model: LoggedModel) -> list[Model
 
 
 def _only_version(
-    client: MlflowClient, name: str, model: LoggedModel, tags: Mapping[str, str], page: str
+    client: PatientClient, name: str, model: LoggedModel, tags: Mapping[str, str], page: str
 ) -> ModelVersion:
     """The version that is this logged model, made if missing."""
     found = _versions(client, name, model)
@@ -159,7 +159,7 @@ def _only_version(
     return first
 
 
-def _link_from_model(client: MlflowClient, model: LoggedModel, version: ModelVersion) -> None:
+def _link_from_model(client: PatientClient, model: LoggedModel, version: ModelVersion) -> None:
     """Let the logged model's page link to the version, as a server does by itself."""
     tags = client.get_logged_model(model.model_id).tags
     linked = json.loads(tags.get(VERSIONS_OF_MODEL, "[]"))
@@ -180,7 +180,7 @@ def _places(model: LoggedModel, dataset: str) -> dict[str, str]:
 
 
 def _stand(
-    client: MlflowClient, version: ModelVersion, score: float, dataset: str
+    client: PatientClient, version: ModelVersion, score: float, dataset: str
 ) -> tuple[int, str]:
     """Make the version the champion if it is to be: the champion's version, and what has happened."""
     name, number = version.name, int(version.version)

@@ -75,7 +75,8 @@ def _train_worker(settings: dict[str, Any]) -> None:
     draw = settings["draw"]
     try:
         run(
-            job, data, device, workers, on_epoch, draw and draw(job, workers, device), on_saved, settings["probe"]
+            job, data, device, workers, on_epoch, draw and draw(job, workers, device), on_saved, settings["probe"],
+            settings["checkpoint_s"],
         )  # fmt: skip
     except FloatingPointError as error:
         # All workers see it, and would see it again: ending here spares the restarts.
@@ -142,6 +143,7 @@ def train_on_workers(
                 "resident": resident,
                 "draw": draw,
                 "probe": probe,
+                "checkpoint_s": hardware.checkpoint_s,
             },
             scaling_config=ray.train.ScalingConfig(
                 num_workers=hardware.workers,

@@ -195,6 +195,7 @@ def run(
     draw: Callable[[int, Any], Draws] | None = None,
     on_saved: OnSaved | None = None,
     probe: Scoring | None = None,
+    checkpoint_s: float | None = None,
 ) -> Result:
     """Train `job`, from its checkpoint if there is one; the first worker saves checkpoints and weights.
 
@@ -208,8 +209,10 @@ def run(
             start, with all that it holds. At the end it has had every epoch once.
         probe: scores the network on the first worker, while the others wait for it. A checkpoint holds the score
             before the next epoch begins.
+        checkpoint_s: least seconds between two checkpoints; `CHECKPOINT_SECONDS` by default.
     """
     workers = workers or Workers()
+    least_s = CHECKPOINT_SECONDS if checkpoint_s is None else checkpoint_s
     leads = workers.rank == 0
     trainer = job.trainer(data.steps_per_epoch, device, workers, draw)
     n_told = 0
@@ -228,7 +231,7 @@ def run(
 
     def after_epoch(row: dict[str, float], checkpoint: Callable[[], bytes]) -> None:
         nonlocal saved
-        late = time.monotonic() - saved > CHECKPOINT_SECONDS
+        late = time.monotonic() - saved > least_s
         saves = leads and (trainer.done or "score" in row or late)
         if saves:
             storage.write_bytes(job.checkpoint_uri, checkpoint())

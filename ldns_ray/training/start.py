@@ -64,4 +64,7 @@ def start(
         data = job.resident(load("train"), load("val"), Workers())
     else:
         data = job.streamed(Workers(), through_ray=ray.is_initialized())
-    run(job, data, device, on_epoch=lambda row, _: on_row(row), on_saved=on_saved, probe=probe)
+    run(
+        job, data, device, on_epoch=lambda row, _: on_row(row), on_saved=on_saved, probe=probe,
+        checkpoint_s=hardware.checkpoint_s,
+    )  # fmt: skip

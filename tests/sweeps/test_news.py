@@ -53,12 +53,12 @@ def test_an_end_says_how():
 def test_a_pipeline_that_is_done_reuses_every_stage(trained):
     sent = Sent()
     sent.reporter.began({"diffusion.optimisation.learning_rate": 0.00123456, "kind": "a"})
-    sent.reporter.waits("autoencoder", "trial 1")
+    sent.reporter.stage_waits("autoencoder")
     observer = Several([Terminal(say=sent.reporter.line), sent.reporter])
     Pipeline(trained.experiment, trained.data_uri, trained.root, observer=observer).run()
     began, waits, *stages = sent.news
     assert (began.kind, began.text) == ("began", "diffusion.learning_rate 0.00123, kind a")
-    assert (waits.stage, waits.status, waits.text) == ("autoencoder", "waiting", "trial 1")
+    assert (waits.stage, waits.status, waits.text) == ("autoencoder", "waiting", "")
     assert [n.kind for n in stages] == ["line", "stage"] * 6
     assert [n.stage for n in stages[1::2]] == list(trained.fingerprints)
     assert {n.status for n in stages[1::2]} == {"reused"}

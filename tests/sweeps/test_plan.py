@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 from ray import tune
 
-from ldns_ray.pipeline import Pipeline
 from ldns_ray.settings import override
-from ldns_ray.sweeps import sweep
-from ldns_ray.sweeps.study import open_study
+from ldns_ray.sweeps.study import StudySearch, open_study
 from ldns_ray.sweeps.sweep import run_sweep
 from ldns_ray.sweeps.trial import trial_experiment
 from tests.pipelines import reaches, tiny_reach
@@ -60,27 +58,41 @@ def test_bad_numbers_are_refused(plan, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("cluster", "changes", "expected"),
+    ("changes", "message"),
     [
-        ({"CPU": 2}, {}, 1),
-        ({"CPU": 9}, {"n_trials": 100}, 8),
-        ({"CPU": 9}, {"n_trials": 3}, 3),
-        ({"CPU": 9}, {"n_trials": 100, "max_concurrent": 5}, 5),
-        ({"CPU": 9}, {"n_trials": 100, "cpus_per_trial": 3}, 2),
-        ({"CPU": 9, "GPU": 2}, {"n_trials": 100, "gpus_per_trial": 0.5}, 4),
+        ({"hours": -1.0}, "hours must be non-negative, got -1.0"),
+        ({"retries": -1}, "retries must be non-negative, got -1"),
+        ({"reduction_factor": 1}, "reduction_factor must be 0, or at least 2, got 1"),
+        ({"workers_per_trial": 0}, "workers_per_trial must be at least 1, got 0"),
+        ({"cpus_per_trial": 0.0}, "cpus_per_trial must be positive, got 0.0"),
+        ({"gpus_per_trial": -0.5}, "gpus_per_trial must be non-negative"),
+        ({"seed": -1}, "seed must be in"),
+        ({"points": [{RATE: 1e-3}, {"diffusion.widht": 4}]},
+         r"Point 2 sets 'diffusion.widht', which is not searched\. "),
+        ({"points": [{RATE: 1.0}]}, r"Point 1 sets diffusion.optimisation.learning_rate to 1.0, which is not in its domain"),
+        ({"points": [{RATE: "fast"}]}, r"Point 1 sets .* to 'fast', which is not in its domain"),
     ],
-)
-def test_trials_at_once_leave_room_for_data(plan, monkeypatch, cluster, changes, expected):
-    monkeypatch.setattr(sweep.ray, "cluster_resources", lambda: cluster)
-    assert sweep._concurrency(replace(plan, **changes)) == expected
+)  # fmt: skip
+def test_bad_budgets_and_points_are_refused(plan, changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(plan, **changes)
 
 
-def test_a_trial_that_no_node_holds_is_refused(plan, monkeypatch):
-    monkeypatch.setattr(sweep.ray, "cluster_resources", lambda: {"CPU": 4})
-    with pytest.raises(ValueError, match=r"needs 4 CPUs and 0 GPUs beside 1 CPU .* has 4 CPUs"):
-        sweep._concurrency(replace(plan, cpus_per_trial=4))
-    with pytest.raises(ValueError, match=r"1 GPUs .* 0 GPUs\. Lower .*--gpus-per-trial"):
-        sweep._concurrency(replace(plan, gpus_per_trial=1))
+def test_a_sweep_begins_with_its_points(plan):
+    """As given; settings that are left out are drawn; a second submission does not add them again."""
+    space = {RATE: tune.loguniform(1e-4, 1e-2), "diffusion.smooth_l1_beta": tune.uniform(0.02, 0.1)}
+    points = [{RATE: 2e-3, "diffusion.smooth_l1_beta": 0.05}, {RATE: 3e-3}]
+    begun = replace(plan, space=space, points=points)
+    for _ in range(2):
+        search = StudySearch(open_study(begun), space, 0)
+        assert len(search.study.trials) == 2
+    first, second, third = (search.suggest(name) for name in "abc")
+    assert first == {**points[0], "trial_number": 1}
+    assert second[RATE] == 3e-3
+    assert 0.02 <= second["diffusion.smooth_l1_beta"] <= 0.1
+    assert third["trial_number"] == 3
+    again = StudySearch(open_study(begun), space, 0)
+    assert [again.suggest(name) for name in "abc"] == [first, second, third]
 
 
 def test_a_sweep_is_known_by_what_it_searches(plan):
@@ -88,13 +100,18 @@ def test_a_sweep_is_known_by_what_it_searches(plan):
         "cpus_per_trial": 2,
         "gpus_per_trial": 1,
         "max_concurrent": 3,
+        "workers_per_trial": 2,
+        "n_trials": 5,
+        "hours": 1.0,
+        "retries": 0,
         "tracking_uri": "http://x",
     }
     assert replace(plan, **same).fingerprint == plan.fingerprint
     others = [
         {"seed": 1},
-        {"n_trials": 5},
         {"name": "other"},
+        {"points": [{RATE: 1e-3}]},
+        {"reduction_factor": 0},
         {"space": {RATE: tune.loguniform(1e-4, 2e-2)}},
         {"space": {RATE: tune.uniform(1e-4, 1e-2)}},
         {"experiment": override(plan.experiment, {"seed": 1})},
@@ -122,31 +139,3 @@ def test_a_missing_split_is_told_before_the_first_trial(plan, tiny, tracking_uri
     with pytest.raises(ValueError, match=r"has no val trials; it has: train, test\. Ingest"):
         run_sweep(lacking, lines.append)
     assert lines == []
-
-
-@pytest.mark.parametrize(
-    ("store", "data", "shared", "said"),
-    [
-        (1e9, "auto", True, "kept in memory: 0."),
-        (1e9, "streamed", False, "streamed: hardware.data=streamed"),
-        (1e4, "auto", False, "streamed: 0."),
-        (1e4, "resident", False, "kept in memory: hardware.data=resident"),
-    ],
-)
-def test_trials_share_what_fits_into_the_store(
-    plan, ray_session, monkeypatch, store, data, shared, said
-):
-    """Where a store is too small, trials that must be in memory are read by every process for itself."""
-    node = {"CPU": 4.0, "memory": 1e9, "object_store_memory": store}
-    monkeypatch.setattr(sweep.ray, "nodes", lambda: [{"Alive": True, "Resources": node}])
-    lines = []
-    tables = sweep._shared_tables(replace(plan, data=data), 2, lines.append)
-    assert lines[0].startswith(f"Sweep planned: trials are {said}")
-    assert (tables is not None) == shared
-    if tables is not None:
-        assert set(tables) == {"train", "val", "test"}
-        pipeline = Pipeline(plan.experiment, plan.data_uri, plan.root)
-        for split in tables:
-            got, wanted = replace(pipeline, tables=tables).trials(split), pipeline.trials(split)
-            assert got.trial_ids == wanted.trial_ids
-            assert (got.spikes == wanted.spikes).all()

@@ -242,7 +242,6 @@ def test_a_sweep_that_goes_on_counts_what_was_there():
         "  trial 2  diffusion  1/4  25 %",
         "trial 2  finished: score 2.50, rank 2 of 2, 10 min",
         "speech  3/5 done (2 earlier), 1 failed, best 2.00 (trial 1), 10 min, about 20 min left",
-        "speech  3/5 done (2 earlier), 1 failed, best 2.00 (trial 1), 10 min, about 20 min left",
     ]
 
 

@@ -2,12 +2,8 @@
 
 import json
 import math
-import os
 import re
 import shlex
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -28,8 +24,9 @@ from ldns_ray.settings import parse_overrides
 from ldns_ray.stages import model_fingerprint
 from ldns_ray.sweeps import sweep
 from ldns_ray.sweeps.plan import Sweep
+from ldns_ray.sweeps.results import format_result
 from ldns_ray.sweeps.study import open_study
-from ldns_ray.sweeps.sweep import format_result, run_sweep
+from ldns_ray.sweeps.sweep import run_sweep
 from ldns_ray.sweeps.trial import trial_experiment
 from ldns_ray.tracking.connection import connect
 from tests.sweeps.planned import RATE, planned
@@ -233,14 +230,19 @@ def test_the_sweep_is_a_run(swept):
     assert [i.dataset.digest for i in run.inputs.dataset_inputs] == [
         read_card(swept.sweep.data_uri).fingerprint
     ]
-    assert artifacts(tracking, parent) >= {"plots", "trials.json", "report.html", "units.parquet"}
+    assert artifacts(tracking, parent) >= {
+        "plots", "sweep", "trials.json", "report.html", "units.parquet"
+    }  # fmt: skip
+    assert artifacts(tracking, parent, "sweep") == {
+        f"sweep/{p}.png" for p in ("history", "parallel_coordinates", "slices")
+    }
     assert artifacts(tracking, parent, "plots") == {
         f"plots/{p}.png" for p in swept.result["test"]["summary"]["plots"]
     }
 
 
 def test_a_finished_sweep_is_not_run_again(swept, monkeypatch):
-    monkeypatch.setattr(sweep, "_tune", None)
+    monkeypatch.setattr(sweep, "run_trials", None)
     lines, start = [], time.monotonic()
     assert run_sweep(swept.sweep, lines.append) == json.loads(json.dumps(swept.result))
     assert time.monotonic() - start < 10
@@ -251,8 +253,9 @@ def test_a_finished_sweep_is_not_run_again(swept, monkeypatch):
 def test_a_sweep_in_which_every_trial_failed_is_an_error(plan, tracking_uri, monkeypatch):
     lost = replace(plan, tracking_uri=tracking_uri)
     study = open_study(lost)
-    study.add_trial(optuna.create_trial(state=optuna.trial.TrialState.FAIL))
-    monkeypatch.setattr(sweep, "_tune", lambda *_: {1: "boom"})
+    fail = optuna.trial.TrialState.FAIL
+    study.add_trial(optuna.create_trial(state=fail, user_attrs={"error": "boom"}))
+    monkeypatch.setattr(sweep, "run_trials", lambda *_: None)
     with pytest.raises(RuntimeError, match="All 1 trials failed; the last said: boom"):
         run_sweep(lost, lambda _: None)
     tracking = connect(tracking_uri, "planned")
@@ -278,47 +281,3 @@ def test_trials_that_stream(trained, ray_session, tracking_uri, tmp_path):
     assert [row["status"] for row in result["trials"]] == ["FINISHED"]
     streamed = [x for x in lines if "trials are streamed: hardware.data=streamed" in x]
     assert len(streamed) == 3, "the sweep, the autoencoder, the diffusion model"
-
-
-@pytest.mark.slow
-def test_a_killed_sweep_goes_on(trained, tracking_uri, tmp_path):
-    """The driver and its Ray die after the first trial; submitted again, the sweep does the others."""
-    settings = ["--n-trials", "2", "--data", trained.data_uri, "--root", str(tmp_path / "root"),
-                "--tracking-uri", tracking_uri]  # fmt: skip
-    e = trained.experiment
-    for part in ("autoencoder", "diffusion"):
-        o = getattr(e, part).optimisation
-        settings += [f"{part}.optimisation.epochs={o.epochs}", f"{part}.n_blocks=1"]
-    command = [sys.executable, "jobs/sweep_speech.py", *settings]
-    env = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
-    first = subprocess.Popen(
-        command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, start_new_session=True
-    )
-    for line in first.stdout:
-        if line.startswith("trial 2"):
-            break
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
-    second = subprocess.run(
-        command, cwd=ROOT, env=env, text=True, capture_output=True, timeout=300, check=False
-    )
-    assert second.returncode == 0, second.stderr
-    assert not [
-        x for x in second.stdout.splitlines() if x.startswith("trial 1  ") and "started" in x
-    ]
-    (done,) = (tmp_path / "root" / "sweeps").glob("*/sweep.json")
-    trials = json.loads(done.read_text())["trials"]
-    assert sorted(row["name"] for row in trials) == ["trial 1", "trial 2"]
-    assert [row["status"] for row in trials] == ["FINISHED"] * 2
-    tracking = connect(tracking_uri, "speech")
-    parent = tracking.find(done.parent.name.removeprefix("speech-"))
-    children = tracking.children(parent)
-    assert sorted((c["name"], c["status"]) for c in children) == [
-        ("trial 1", "FINISHED"),
-        ("trial 2", "FINISHED"),
-    ]
-    study = optuna.load_study(
-        study_name=done.parent.name.removeprefix("speech-"),
-        storage=f"sqlite:///{done.parent}/optuna.db",
-    )
-    assert [t.state.name for t in study.trials] == ["COMPLETE", "COMPLETE"]

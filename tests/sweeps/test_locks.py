@@ -1,74 +1,13 @@
-"""A sweep's trials: points from the study alone; one process at a time does a stage."""
+"""One process at a time does a stage."""
 
 import time
 from pathlib import Path
 
-import optuna
 import pytest
 import ray
-from ray import tune
 
 from ldns_ray.sweeps import locks
 from ldns_ray.sweeps.locks import stage_guard
-from ldns_ray.sweeps.study import StudySearch
-
-# -- Points from the study
-
-
-@pytest.fixture
-def search(tmp_path):
-    """Makes a search as a new process would: from the study's database alone."""
-    space = {"x": tune.uniform(0, 1), "kind": tune.choice(["a", "b"]), "n": tune.randint(1, 4)}
-
-    def make(seed=0):
-        database = f"sqlite:///{tmp_path}/optuna.db"
-        study = optuna.create_study(study_name="s", storage=database, load_if_exists=True)
-        return StudySearch(study, space, seed)
-
-    return make
-
-
-def ends(made):
-    return [(t.number, t.state.name, t.value) for t in made.study.trials]
-
-
-def test_points_lie_in_the_space_and_are_numbered(search):
-    made = search()
-    points = [made.suggest(str(i)) for i in range(20)]
-    assert [p.pop("trial_number") for p in points] == list(range(1, 21))
-    assert {p["n"] for p in points} == {1, 2, 3}
-    assert {p["kind"] for p in points} == {"a", "b"}
-    assert all(0 <= p["x"] <= 1 for p in points)
-    assert len({p["x"] for p in points}) == 20
-
-
-def test_interrupted_points_come_again_as_they_were_and_finished_ones_never(search):
-    died = search()
-    points = {name: died.suggest(name) for name in "abcd"}
-    died.on_trial_complete("b", {"score": 2.0})
-    died.on_trial_complete("d", error=True)
-
-    again = search()
-    assert [again.suggest(name) for name in "pq"] == [points["a"], points["c"]]
-    fresh = again.suggest("r")
-    assert fresh["trial_number"] == 5
-    assert fresh["x"] not in {p["x"] for p in points.values()}
-    for name, score in zip("pqr", (1.0, 3.0, 4.0), strict=True):
-        again.on_trial_complete(name, {"score": score})
-    assert ends(again) == [
-        (0, "COMPLETE", 1.0), (1, "COMPLETE", 2.0), (2, "COMPLETE", 3.0), (3, "FAIL", None), (4, "COMPLETE", 4.0)
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("result", [None, {}, {"other": 1.0}])
-def test_a_trial_without_a_score_failed(search, result):
-    made = search()
-    made.suggest("a")
-    made.on_trial_complete("a", result)
-    assert ends(made) == [(0, "FAIL", None)]
-
-
-# -- One process at a time
 
 
 @ray.remote(num_cpus=0)
@@ -145,8 +84,10 @@ def test_a_killed_holder_hands_over(ray_session, tmp_path, monkeypatch):
         assert time.monotonic() < deadline
         return False
 
-    with stage_guard("e", is_done):
+    waits = []
+    with stage_guard("e", is_done, lambda: waits.append("e")):
         assert len(asked) >= 5
+    assert waits == ["e"]
 
 
 def test_an_exception_gives_the_stage_up(ray_session):

@@ -1,0 +1,115 @@
+"""The trials that a sweep lacks, under Ray Tune."""
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+from ray import tune
+
+from ldns_ray.pipeline import verify
+from ldns_ray.sweeps.budget import concurrency, process_resources, shared_tables
+from ldns_ray.sweeps.live import Live
+from ldns_ray.sweeps.news import News, ending
+from ldns_ray.sweeps.news import told as told_by
+from ldns_ray.sweeps.plan import Sweep
+from ldns_ray.sweeps.progress import Progress, output
+from ldns_ray.sweeps.standing import Standing
+from ldns_ray.sweeps.study import (
+    ENDED,
+    NUMBER,
+    RANDOM_TRIALS,
+    Halving,
+    StudySearch,
+    error_text,
+    rungs,
+)
+from ldns_ray.sweeps.trial import run_trial
+from ldns_ray.tracking.runs import Run
+from ldns_ray.tracking.tags import standard_tags
+from ldns_ray.training.distributed import relayed
+
+
+def run_trials(
+    sweep: Sweep,
+    study: optuna.Study,
+    parent: Run,
+    page: Callable[[str], str],
+    say: Callable[[str], None],
+) -> None:
+    """Run the trials that the study has not seen the end of, as far as the time suffices.
+
+    Args:
+        sweep: what to search.
+        study: what was tried; it hears how every trial ends.
+        parent: the sweep's run in MLflow, which shows how far it is.
+        page: a headline → the markdown of the run's page.
+        say: where lines for a person go.
+    """
+    missing = sweep.n_trials - len(study.get_trials(deepcopy=False, states=ENDED))
+    if missing <= 0:
+        return
+    until = time.monotonic() + sweep.hours * 3600 if sweep.hours else math.inf
+    at_once = concurrency(sweep)
+    say(f"Sweep {sweep.name}: {verify(sweep.data_uri)}.")
+    tables = shared_tables(sweep, at_once, say)
+    tags = {k: v for k, v in standard_tags().items() if "source" in k} | {"ldns.kind": "trial"}
+    compared_at = _rungs(sweep)
+    search = StudySearch(study, sweep.space, sweep.seed, compared_at, sweep.reduction_factor, until)
+    standing = Standing(sweep.n_trials, at_once, told_by(study))
+    progress = Progress(sweep.name, standing, output(sys.stdout, say), detailed=at_once == 1)
+    with Live(parent, standing, page), relayed(progress.heard) as news:
+        trainable = tune.with_parameters(
+            run_trial, sweep=sweep, rungs=compared_at, parent_id=parent.run_id, tags=tags,
+            threads=max(1, (os.cpu_count() or 1) // at_once), at_once=at_once, tables=tables, news=news,
+        )  # fmt: skip
+        tune.Tuner(
+            tune.with_resources(trainable, process_resources(sweep)),
+            tune_config=tune.TuneConfig(
+                num_samples=missing,
+                search_alg=search,
+                scheduler=Halving(search),
+                max_concurrent_trials=at_once,
+            ),
+            run_config=tune.RunConfig(
+                name="tune", storage_path=sweep.uri, verbose=0, callbacks=[Ends(study, progress.heard)],
+                failure_config=tune.FailureConfig(max_failures=sweep.retries),
+            ),
+        ).fit()  # fmt: skip
+    progress.close()
+
+
+def _rungs(sweep: Sweep) -> tuple[int, ...]:
+    """Epochs at which trials are compared; none where no trial would be stopped for it."""
+    if sweep.n_trials <= RANDOM_TRIALS:
+        return ()
+    return rungs(sweep.experiment.diffusion.optimisation.epochs, sweep.reduction_factor)
+
+
+class Ends(tune.Callback):
+    """Tells how trials end, as the study has it by then, and which are tried again."""
+
+    def __init__(self, study: optuna.Study, tell: Callable[[News], None]) -> None:
+        self.study, self.tell = study, tell
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune stores its callbacks, but a sweep goes on from its study."""
+        return {}
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._ended(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._ended(trial)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        number = trial.config[NUMBER]
+        self.tell(News(number, "ended", status="retried", text=error_text(trial)))
+
+    def _ended(self, trial: Any) -> None:
+        ended = ending(self.study.get_trials(deepcopy=False)[trial.config[NUMBER] - 1])
+        if ended is not None:
+            self.tell(ended)
