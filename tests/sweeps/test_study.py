@@ -113,6 +113,25 @@ def test_what_was_drawn_follows_from_seed_and_number(search):
     assert search(seed=1).suggest("0") != points[0]
 
 
+def test_a_search_in_several_processes_is_that_of_one(search):
+    """The next point follows from every trial that has ended, whichever process ran it."""
+    searched = []
+    for trials_per_process in (48, 11):
+        points = []
+        while len(points) < 48:
+            made = search()
+            for name in range(min(trials_per_process, 48 - len(points))):
+                point = made.suggest(str(name))
+                points.append(point)
+                made.on_trial_complete(str(name), {"score": abs(point["x"] - 0.5) + 1})
+        searched.append(points)
+        optuna.delete_study(study_name="s", storage=made.study._storage)
+    assert searched[0] == searched[1]
+    assert len({point["x"] for point in searched[0]}) == 48
+    late = [abs(p["x"] - 0.5) for p in searched[0][28:]]
+    assert sum(late) / len(late) < 0.2, "random points: 0.25"
+
+
 def test_failed_trials_are_never_learnt_from(search):
     """Wherever the points lie that failed, the next point follows from the scores of the others alone."""
     suggested = []
