@@ -355,7 +355,7 @@ class Pipeline:
         )["rows"]
         return rows
 
-    @property
+    @cached_property
     def parts(self) -> Parts:
         """The parts of the model, to be read once their stages are done."""
         return Parts(self.experiment, self.data_uri, self.uri("autoencoder"), self.uri("latents"))

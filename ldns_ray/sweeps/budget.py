@@ -1,6 +1,8 @@
 """What a sweep may take of a cluster: trials at once, the share of each, and data that they have in common."""
 
-from collections.abc import Callable
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -15,19 +17,45 @@ RESERVED_CPUS = 1
 """CPUs kept free for Ray Data: a sweep that takes them all waits for itself."""
 
 
-def concurrency(sweep: Sweep) -> int:
-    """Trials that fit the cluster at the same time, CPUs for Ray Data left aside."""
-    resources = ray.cluster_resources()
-    fits = (resources.get("CPU", 1) - RESERVED_CPUS) / sweep.cpus_per_trial
-    if sweep.gpus_per_trial:
-        fits = min(fits, resources.get("GPU", 0) / sweep.gpus_per_trial)
+def concurrency(sweep: Sweep, missing: int) -> int:
+    """Of `missing` trials, how many fit the cluster at the same time, CPUs for Ray Data left aside.
+
+    Raises ValueError if none does.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    fits = max((_fitting(sweep, nodes, spared) for spared in range(len(nodes))), default=0)
     if fits < 1:
+        has = [f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in nodes]
         raise ValueError(
             f"A trial needs {sweep.cpus_per_trial:g} CPUs and {sweep.gpus_per_trial:g} GPUs beside {RESERVED_CPUS} CPU "
-            f"for data, the cluster has {resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs. "
+            f"for data, the cluster's nodes have {'; '.join(has)}. "
             "Lower --cpus-per-trial or --gpus-per-trial, or add nodes."
         )
-    return min(int(fits), sweep.max_concurrent or int(fits), sweep.n_trials)
+    return min(fits, sweep.max_concurrent or fits, missing)
+
+
+def _fitting(sweep: Sweep, nodes: Sequence[Mapping[str, float]], spared: int) -> int:
+    """Trials that fit these nodes at the same time, if the CPUs for data are those of the node `spared`."""
+    n = sweep.workers_per_trial
+    cpus, gpus = sweep.cpus_per_trial / n, sweep.gpus_per_trial / n
+    places = 0
+    for i, node in enumerate(nodes):
+        fits = _times(node.get("CPU", 0) - (RESERVED_CPUS if i == spared else 0), cpus)
+        if gpus:
+            whole = node.get("GPU", 0)
+            # A fraction of a GPU is a part of one, not of several.
+            fits = min(fits, int(whole) * _times(1, gpus) if gpus < 1 else _times(whole, gpus))
+        places += max(0, fits)
+    return places // n
+
+
+def _times(whole: float, part: float) -> int:
+    return math.floor(whole / part + 1e-9)
+
+
+def neighbours(sweep: Sweep, at_once: int) -> int:
+    """Trials that may run on this machine at the same time, of `at_once` on all of the cluster."""
+    return max(1, min(at_once, _times(os.cpu_count() or 1, sweep.cpus_per_trial)))
 
 
 def process_resources(sweep: Sweep) -> dict[str, float]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import ray
 
+from ldns_ray.training.distributed import on_this_node
+
 LOCK_POLL_SECONDS = 2.0
 
 
@@ -31,15 +33,17 @@ def stage_guard(
 
     waits: called once, where this process has to wait.
 
-    The lock is a named actor owned by this process: if the process dies, Ray removes it, and a waiting
-    process takes over.
+    The lock is a named actor, owned by this process and on its node: if the process or its node dies, Ray removes it,
+    and a waiting process takes over.
     """
     actor: Any = _holder_class()
     holder: Any = None
     waited = False
     while not is_done():
         try:
-            holder = actor.options(name=f"stage-{name}", namespace="ldns").remote()
+            holder = actor.options(
+                name=f"stage-{name}", namespace="ldns", scheduling_strategy=on_this_node()
+            ).remote()
             ray.get(holder.ready.remote())
             break
         except ValueError:  # the name is taken

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from optuna.distributions import BaseDistribution, distribution_to_json
+from ray.tune.search.optuna import OptunaSearch
 from ray.tune.search.sample import Domain
 
 from ldns_ray import storage
@@ -17,6 +19,9 @@ from ldns_ray.sweeps.axes import axes
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Names that can be part of an address, as that of a registered model is."""
+
+PLAIN = (bool, int, float, str)
+"""Types of values that a study stores as they are."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,19 @@ class Sweep:
                 )
             for value in _extremes(domain):
                 override(self.experiment, {name: value})
+                if not isinstance(value, PLAIN):
+                    raise ValueError(
+                        f"{name} in the search space must be searched among numbers, words and yes or no, got "
+                        f"{value!r}: a study cannot be continued with other values."
+                    )
         axes(self.space)
+        _ = self.distributions
+        share = self.gpus_per_trial / self.workers_per_trial
+        if self.workers_per_trial > 1 and 0 < share < 1:
+            raise ValueError(
+                f"gpus_per_trial must be at least workers_per_trial={self.workers_per_trial}, or 0, got "
+                f"{self.gpus_per_trial:g}: workers that train together cannot share a GPU."
+            )
         for i, point in enumerate(self.points):
             self._check_point(f"Point {i + 1}", point)
 
@@ -115,11 +132,28 @@ class Sweep:
             override(self.experiment, {name: value})
 
     @cached_property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """The space as Optuna has it. Raises ValueError for domains that it cannot search."""
+        found: dict[str, BaseDistribution] = {}
+        for name, domain in self.space.items():
+            try:
+                found |= OptunaSearch.convert_search_space({name: domain})
+            except ValueError as error:
+                raise ValueError(
+                    f"{name} in the search space cannot be searched: {error} Use tune.choice, tune.uniform, "
+                    "tune.loguniform, tune.randint or their like."
+                ) from error
+        return found
+
+    @property
+    def corners(self) -> list[Mapping[str, Any]]:
+        """Points that show whether all of the space is allowed: of each setting every choice, or the ends."""
+        return [{name: value} for name, domain in self.space.items() for value in _extremes(domain)]
+
+    @cached_property
     def fingerprint(self) -> str:
         """Depends on what is searched, not on what it is searched with, nor on how long."""
-        described = {
-            n: f"{type(d).__name__} {d.domain_str} {d.sampler}" for n, d in self.space.items()
-        }
+        described = {n: distribution_to_json(d) for n, d in self.distributions.items()}
         dataset = read_card(self.data_uri).fingerprint
         points = [dict(point) for point in self.points]
         return fingerprint(

@@ -53,7 +53,7 @@ def run_trials(
     if missing <= 0:
         return
     until = time.monotonic() + sweep.hours * 3600 if sweep.hours else math.inf
-    at_once = concurrency(sweep)
+    at_once = concurrency(sweep, missing)
     say(f"Sweep {sweep.name}: {verify(sweep.data_uri)}.")
     tables = shared_tables(sweep, at_once, say)
     tags = {k: v for k, v in standard_tags().items() if "source" in k} | {"ldns.kind": "trial"}

@@ -3,11 +3,14 @@
 import contextlib
 import getpass
 import os
+import re
 import shlex
 import sys
 
 from ldns_ray import __version__
 from ldns_ray.revision import commit
+
+PASSWORD = re.compile(r"(\w://[^/@\s:]*:)[^/@\s]*@")
 
 
 def standard_tags() -> dict[str, str]:
@@ -25,5 +28,5 @@ def standard_tags() -> dict[str, str]:
 
 
 def command_line() -> str:
-    """What this process was started with, to be pasted into a shell."""
-    return shlex.join(["python", *sys.argv])
+    """What this process was started with, to be pasted into a shell; passwords in addresses are left out."""
+    return shlex.join(["python", *(PASSWORD.sub(r"\1***@", word) for word in sys.argv)])

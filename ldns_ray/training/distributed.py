@@ -15,6 +15,7 @@ import ray.train.torch
 import torch
 import torch.distributed
 from ray.util.queue import Empty, Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from torch import Tensor
 
 from ldns_ray.config import Hardware
@@ -164,13 +165,19 @@ def train_on_workers(
             raise next(iter(error.worker_failures.values()), error) from error
 
 
+def on_this_node() -> NodeAffinitySchedulingStrategy:
+    """Keeps an actor on the node of this process."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
 @contextlib.contextmanager
 def relayed(handle: Callable[[Any], None]) -> Iterator[Queue]:
     """A queue for other processes: what they put into it is handed to `handle`, by a thread of this one.
 
-    After an error of `handle` nothing more is handed to it; the error is raised when the block ends.
+    After an error of `handle` nothing more is handed to it; the error is raised when the block ends. The queue lives
+    on the node of this process: it is lost only where this process is lost too.
     """
-    queue = Queue(actor_options={"num_cpus": 0})
+    queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": on_this_node()})
     stop = threading.Event()
     errors: list[Exception] = []
 

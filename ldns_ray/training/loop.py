@@ -251,21 +251,22 @@ class Trainer:
         return float(total / count)
 
     @torch.no_grad()
-    def score(self, probe: Scoring) -> float:
+    def score(self, probe: Scoring) -> float | None:
         """What `probe` makes of the (averaged) weights; training goes on as if it had not been called.
 
-        Raises ValueError for a score that is not finite.
+        None where they give nothing to score, as rates that no spikes can be drawn for: a network may recover.
         """
         modes = [(module, module.training) for module in self.averaged.modules()]
         self.averaged.eval()
         try:
             value = float(probe(self.averaged))
+        except ValueError as error:
+            log.warning("No score after epoch %d: %s", self.epoch, error)
+            return None
         finally:
             for module, training in modes:
                 module.training = training
-        if not math.isfinite(value):
-            raise ValueError(f"The score after epoch {self.epoch} must be finite, got {value}.")
-        return value
+        return value if math.isfinite(value) else None
 
     def record(self, row: dict[str, float]) -> None:
         """Add an epoch's figures to the history and keep the weights if its validation is the best."""
@@ -344,7 +345,8 @@ def fit(
             "seconds": time.perf_counter() - start,
         }
         if probe is not None and trainer.epoch in probe.epochs:
-            row["score"] = trainer.score(probe)
+            score = trainer.score(probe)
+            row |= {} if score is None else {"score": score}
         row["time"] = time.time()
         trainer.record(row)
         if on_epoch is not None:

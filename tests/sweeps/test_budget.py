@@ -15,28 +15,69 @@ def plan(trained, tmp_path):
     return planned(trained, tmp_path)
 
 
+@pytest.fixture
+def cluster(monkeypatch):
+    """Makes a cluster of nodes with these resources."""
+
+    def make(*nodes):
+        alive = [{"Alive": True, "Resources": node} for node in nodes]
+        gone = {"Alive": False, "Resources": {"CPU": 1000.0, "GPU": 1000.0}}
+        monkeypatch.setattr(budget.ray, "nodes", lambda: [*alive, gone])
+
+    return make
+
+
 @pytest.mark.parametrize(
-    ("cluster", "changes", "expected"),
+    ("nodes", "changes", "expected"),
     [
-        ({"CPU": 2}, {}, 1),
-        ({"CPU": 9}, {"n_trials": 100}, 8),
-        ({"CPU": 9}, {"n_trials": 3}, 3),
-        ({"CPU": 9}, {"n_trials": 100, "max_concurrent": 5}, 5),
-        ({"CPU": 9}, {"n_trials": 100, "cpus_per_trial": 3}, 2),
-        ({"CPU": 9, "GPU": 2}, {"n_trials": 100, "gpus_per_trial": 0.5}, 4),
+        ([{"CPU": 2}], {}, 1),
+        ([{"CPU": 9}], {}, 8),
+        ([{"CPU": 9}], {"max_concurrent": 5}, 5),
+        ([{"CPU": 9}], {"max_concurrent": 50}, 8),
+        ([{"CPU": 9}], {"cpus_per_trial": 3}, 2),
+        ([{"CPU": 1}], {"cpus_per_trial": 0.1}, 0),
+        ([{"CPU": 2}], {"cpus_per_trial": 0.1}, 10),
+        ([{"CPU": 9, "GPU": 2}], {"gpus_per_trial": 0.5}, 4),
+        ([{"CPU": 9, "GPU": 4}], {"gpus_per_trial": 0.75}, 4),
+        ([{"CPU": 9, "GPU": 4}], {"gpus_per_trial": 2}, 2),
+        ([{"CPU": 2}, {"CPU": 2}, {"CPU": 2}], {}, 5),
+        ([{"CPU": 4}, {"CPU": 4}, {"CPU": 3}], {"cpus_per_trial": 2}, 5),
+        ([{"CPU": 4}, {"CPU": 4}, {"CPU": 4}], {"cpus_per_trial": 2}, 5),
+        ([{"CPU": 8}, {"CPU": 16, "GPU": 1}, {"CPU": 16, "GPU": 1}], {"gpus_per_trial": 1}, 2),
+        ([{"CPU": 4}, {"CPU": 4}, {"CPU": 1}], {"cpus_per_trial": 8, "workers_per_trial": 4}, 1),
     ],
 )
-def test_trials_at_once_leave_room_for_data(plan, monkeypatch, cluster, changes, expected):
-    monkeypatch.setattr(budget.ray, "cluster_resources", lambda: cluster)
-    assert budget.concurrency(replace(plan, **changes)) == expected
+def test_trials_at_once_leave_room_for_data(plan, cluster, nodes, changes, expected):
+    """Node by node: what two nodes have left over holds no trial."""
+    cluster(*nodes)
+    if expected:
+        assert budget.concurrency(replace(plan, **changes), 100) == expected
+        assert budget.concurrency(replace(plan, **changes), 1) == 1
+    else:
+        with pytest.raises(ValueError, match="A trial needs"):
+            budget.concurrency(replace(plan, **changes), 100)
 
 
-def test_a_trial_that_no_node_holds_is_refused(plan, monkeypatch):
-    monkeypatch.setattr(budget.ray, "cluster_resources", lambda: {"CPU": 4})
-    with pytest.raises(ValueError, match=r"needs 4 CPUs and 0 GPUs beside 1 CPU .* has 4 CPUs"):
-        budget.concurrency(replace(plan, cpus_per_trial=4))
+def test_a_trial_that_no_node_holds_is_refused(plan, cluster):
+    cluster({"CPU": 4})
+    with pytest.raises(ValueError, match=r"needs 4 CPUs and 0 GPUs beside 1 CPU .* have 4 CPUs"):
+        budget.concurrency(replace(plan, cpus_per_trial=4), 1)
     with pytest.raises(ValueError, match=r"1 GPUs .* 0 GPUs\. Lower .*--gpus-per-trial"):
-        budget.concurrency(replace(plan, gpus_per_trial=1))
+        budget.concurrency(replace(plan, gpus_per_trial=1), 1)
+    cluster({"CPU": 2}, {"CPU": 2})
+    with pytest.raises(ValueError, match=r"needs 3 CPUs .* have 2 CPUs and 0 GPUs; 2 CPUs"):
+        budget.concurrency(replace(plan, cpus_per_trial=3), 1)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "per_trial", "at_once", "expected"),
+    [(2, 1, 1, 1), (8, 8, 8, 1), (8, 2, 8, 4), (8, 2, 3, 3), (2, 4, 3, 1)],
+)
+def test_only_trials_of_this_machine_share_it(
+    plan, monkeypatch, cpus, per_trial, at_once, expected
+):
+    monkeypatch.setattr(budget.os, "cpu_count", lambda: cpus)
+    assert budget.neighbours(replace(plan, cpus_per_trial=per_trial), at_once) == expected
 
 
 def test_a_trial_is_its_process_or_its_workers(plan):

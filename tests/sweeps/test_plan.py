@@ -41,6 +41,8 @@ def plan(trained, tmp_path):
         ({"diffusion.width": tune.uniform(16.1, 16.9)}, r"diffusion.width must be of type int"),
         ({"observation.kind": tune.choice(["poisson", "gauss"])}, r"must be one of 'poisson'.*'gauss'"),
         ({RATE: tune.uniform(-2, -1)}, r"learning_rate must be positive"),
+        ({RATE: tune.randn(0.01, 1e-6)}, r"learning_rate in the search space cannot be searched: .* Use tune.choice"),
+        ({"diffusion.conditions": tune.choice([("length",), ()])}, r"must be searched among numbers, words and yes or no, got \('length',\)"),
     ],
 )  # fmt: skip
 def test_bad_search_spaces_are_refused(plan, space, message):
@@ -66,6 +68,8 @@ def test_bad_numbers_are_refused(plan, monkeypatch):
         ({"workers_per_trial": 0}, "workers_per_trial must be at least 1, got 0"),
         ({"cpus_per_trial": 0.0}, "cpus_per_trial must be positive, got 0.0"),
         ({"gpus_per_trial": -0.5}, "gpus_per_trial must be non-negative"),
+        ({"gpus_per_trial": 1.0, "workers_per_trial": 2}, "must be at least workers_per_trial=2, or 0, got 1: "),
+        ({"name": "my sweep"}, "name must be letters, digits, dots, dashes and underscores, got 'my sweep'"),
         ({"seed": -1}, "seed must be in"),
         ({"points": [{RATE: 1e-3}, {"diffusion.widht": 4}]},
          r"Point 2 sets 'diffusion.widht', which is not searched\. "),
