@@ -22,7 +22,6 @@ from ldns_ray.tracking.experiments import Tracking
 FINISHED, STOPPED, FAILED = "FINISHED", "STOPPED", "FAILED"
 STATUS = {TrialState.COMPLETE: FINISHED, TrialState.PRUNED: STOPPED, TrialState.FAIL: FAILED}
 TRACEBACK = "traceback.txt"
-NO_WORD = "Its process died without a word: out of memory, or killed."
 
 
 def collect(
@@ -59,7 +58,7 @@ def _row(sweep: Sweep, trial: FrozenTrial, child: Mapping[str, Any]) -> dict[str
         "run_id": child.get("run_id", ""), "url": child.get("url", ""),
     }  # fmt: skip
     if status == FAILED:
-        row["error"] = error_of(trial) or NO_WORD
+        row["error"] = error_of(trial)
     if status == FINISHED:
         summary = pipeline_of(sweep, trial.params, "val").run()["evaluation"]["summary"]
         row |= {"score": summary[SCORE], "metrics": summary["rows"][0]["metrics"]}
@@ -80,7 +79,8 @@ def _end(tracking: Tracking, child: Mapping[str, Any], row: Mapping[str, Any]) -
         tracking.attach(child["run_id"]).text(TRACEBACK, row["error"])
         tracking.client.set_tag(child["run_id"], ERROR_TAG, row["error"])
     if child["status"] != status:
-        tracking.client.set_terminated(child["run_id"], status)
+        ended_ms = None if row["ended"] is None else int(row["ended"] * 1000)
+        tracking.client.set_terminated(child["run_id"], status, ended_ms)
 
 
 def pipeline_of(sweep: Sweep, point: Mapping[str, Any], split: str) -> Pipeline:

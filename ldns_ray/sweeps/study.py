@@ -23,6 +23,9 @@ SCORE, EPOCH, ERROR = "score", "epoch", "error"
 """Keys of what a trial reports: a score; the epoch it was measured at, if training goes on; why there is none."""
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 ERROR_CHARACTERS = 500
+NO_WORD = "Its process died without a word: out of memory, or killed."
+PROCESS_DIED = "The actor is dead because its worker process has died."
+"""How Ray begins to tell of it, before it lists what may have been the cause of any such death."""
 RANDOM_TRIALS = 10
 """Trials at random points before the sampler models the score, and before any trial is stopped early."""
 
@@ -47,8 +50,10 @@ def open_study(sweep: Sweep) -> optuna.Study:
 
 
 def error_of(trial: FrozenTrial) -> str:
-    """What a failed trial said last, in a line; nothing where its process died."""
-    return str(trial.user_attrs.get(ERROR, ""))
+    """Why a trial has no score, in a line; nothing unless it failed."""
+    if trial.state != TrialState.FAIL:
+        return ""  # what failed may have been tried again
+    return str(trial.user_attrs.get(ERROR, NO_WORD))
 
 
 class StudySearch(Searcher):
@@ -101,10 +106,16 @@ class StudySearch(Searcher):
         elif time.monotonic() > self.until:
             return Searcher.FINISHED
         else:
-            self.study.sampler = self._sampler(len(self.study.get_trials(deepcopy=False)))
+            self.study.sampler = self._sampler(self._next_number())
             trial = self.study.ask(self.distributions)
         self.trials[trial_id] = trial
         return {**trial.params, NUMBER: trial.number + 1}
+
+    def _next_number(self) -> int:
+        """Of the trial that the study hands out next: the first of the points that wait, else a new one."""
+        trials = self.study.get_trials(deepcopy=False)
+        waiting = (trial.number for trial in trials if trial.state == TrialState.WAITING)
+        return next(waiting, len(trials))
 
     def _sampler(self, number: int) -> optuna.samplers.TPESampler:
         key = np.random.SeedSequence([self.seed, number])
@@ -161,10 +172,11 @@ class StudySearch(Searcher):
 
 
 def error_text(trial: Any) -> str:
-    """The last line of the error that Tune keeps of a trial; nothing without one."""
+    """The last line of the error that Tune keeps of a trial; `NO_WORD` where its process could say none."""
     file = Path(trial.error_file or "")
     said = last_line(file.read_text()) if file.is_file() else ""
-    return said[:ERROR_CHARACTERS]
+    died = not said or said.startswith(PROCESS_DIED)
+    return NO_WORD if died else said[:ERROR_CHARACTERS]
 
 
 class Halving(FIFOScheduler):

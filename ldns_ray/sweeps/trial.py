@@ -23,7 +23,7 @@ from ldns_ray.tracking.connection import connect
 from ldns_ray.tracking.runs import Run
 
 ERROR_TAG = "ldns.error"
-"""Tag of a trial's run in MLflow: its last error, in a line."""
+"""Tag of a trial's run in MLflow: the error that ended its last attempt, in a line."""
 TRACKING_PATIENCE_S = 600.0
 PERMANENT = (ArithmeticError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
 """Errors of a point or of the code: every draw is keyed, so trying again would meet them again."""
@@ -101,12 +101,20 @@ def run_trial(
 
 @contextlib.contextmanager
 def _named_errors(run: Run) -> Iterator[None]:
-    """Tag the run with the error that ends the block."""
+    """Tag the run with the error that ends the block; that of an earlier attempt goes."""
+    run.tracking.patience.wait_for("delete_tag", lambda: _forget_error(run))
     try:
         yield
     except Exception as error:
         run.tag({ERROR_TAG: in_a_line(error)})
         raise
+
+
+def _forget_error(run: Run) -> None:
+    """May be called again: the store refuses to delete a tag that is not there."""
+    client = run.tracking.client.direct
+    if ERROR_TAG in client.get_run(run.run_id).data.tags:
+        client.delete_tag(run.run_id, ERROR_TAG)
 
 
 def in_a_line(error: BaseException) -> str:

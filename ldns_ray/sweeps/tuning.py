@@ -60,6 +60,8 @@ def run_trials(
     compared_at = _rungs(sweep)
     search = StudySearch(study, sweep.space, sweep.seed, compared_at, sweep.reduction_factor, until)
     standing = Standing(sweep.n_trials, at_once, told_by(study))
+    # Tune's handler would end the sweep as if its time had run out; Ctrl-C is to end it as interrupted.
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     progress = Progress(sweep.name, standing, output(sys.stdout, say), detailed=at_once == 1)
     with Live(parent, standing, page), relayed(progress.heard) as news:
         trainable = tune.with_parameters(

@@ -242,5 +242,9 @@ def connect_ray() -> None:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     _quieten()
     if not ray.is_initialized():
-        ray.init(logging_level=logging.WARNING, log_to_driver=False, include_dashboard=False)
+        # Without an address Ray would wait for whatever cluster was last started on this machine, long gone or not.
+        address = None if os.environ.get("RAY_ADDRESS") else "local"
+        ray.init(
+            address, logging_level=logging.WARNING, log_to_driver=False, include_dashboard=False
+        )
     ray.data.DataContext.get_current().enable_progress_bars = False

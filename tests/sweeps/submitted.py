@@ -52,6 +52,7 @@ class Submitted:
                     return line
             assert self.process.poll() is None, "\n".join(self.lines) + self.said()
             time.sleep(0.05)
+        self.kill()
         raise AssertionError(f"no {text!r} within {limit_s} s of:\n" + "\n".join(self.lines))
 
     def trial_processes(self) -> list[psutil.Process]:

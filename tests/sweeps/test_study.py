@@ -132,6 +132,20 @@ def test_a_search_in_several_processes_is_that_of_one(search):
     assert sum(late) / len(late) < 0.2, "random points: 0.25"
 
 
+def test_what_points_leave_out_is_drawn_for_each_of_them(search):
+    """By the trial's number, however many points wait: none gets what another, or the trial after them, gets."""
+    made = search()
+    for n in (1, 2, 3):
+        made.study.enqueue_trial({"n": n})
+    points = [made.suggest(str(i)) for i in range(5)]
+    assert [p["n"] for p in points[:3]] == [1, 2, 3]
+    assert len({p["x"] for p in points}) == 5
+    optuna.delete_study(study_name="s", storage=made.study._storage)
+    made = search()
+    drawn = [made.suggest(str(i)) for i in range(5)]
+    assert [p["x"] for p in points[3:]] == [p["x"] for p in drawn[3:]]
+
+
 def test_failed_trials_are_never_learnt_from(search):
     """Wherever the points lie that failed, the next point follows from the scores of the others alone."""
     suggested = []
@@ -153,6 +167,17 @@ def test_failed_trials_are_never_learnt_from(search):
         optuna.delete_study(study_name="s", storage=made.study._storage)
     assert suggested[0] == suggested[1]
     assert suggested[0]["x"] not in (0.1, 0.9)
+
+
+def test_an_error_is_told_of_failed_trials_alone(search):
+    """A trial that failed and was tried again may have come to its score."""
+    made = search()
+    made.suggest("a")
+    made.note("a", "OSError: gone")
+    made.on_trial_complete("a", {"score": 1.0})
+    made.suggest("b")
+    made.on_trial_complete("b", error=True)
+    assert [studies.error_of(trial) for trial in made.study.trials] == ["", studies.NO_WORD]
 
 
 def test_no_trial_starts_after_the_time(search):
