@@ -235,5 +235,9 @@ def connect_ray() -> None:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     _quieten()
     if not ray.is_initialized():
-        ray.init(logging_level=logging.WARNING, log_to_driver=False, include_dashboard=False)
+        # Left to itself, Ray would look for the cluster that was last started on this machine, gone or not.
+        address = os.environ.get("RAY_ADDRESS") or "local"
+        ray.init(
+            address, logging_level=logging.WARNING, log_to_driver=False, include_dashboard=False
+        )
     ray.data.DataContext.get_current().enable_progress_bars = False
