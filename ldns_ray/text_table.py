@@ -5,11 +5,19 @@ from collections.abc import Sequence
 
 
 def format_table(table: Sequence[Sequence[str]]) -> str:
-    """Rows of cells, the first row a header, as aligned text: the first column to the left, others to the right."""
-    widths = [max(map(width, column)) for column in zip(*table, strict=True)]
+    """Rows of cells, the first row a header, as aligned text: the first column to the left, others to the right.
+
+    Cells of the header may have several lines.
+    """
+    heads = [cell.split("\n") for cell in table[0]]
+    height = max(map(len, heads))
+    header = list(zip(*([""] * (height - len(head)) + head for head in heads), strict=True))
+    rows = [*header, *table[1:]]
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(_padded(cell, w, left=i == 0) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
-             for row in table]  # fmt: skip
-    return "\n".join([lines[0], "-" * width(lines[0]), *lines[1:]])
+             for row in rows]  # fmt: skip
+    rule = "-" * width(lines[0])
+    return "\n".join([*(line.rstrip() for line in lines[:height]), rule, *lines[height:]])
 
 
 def width(text: str) -> int:

@@ -17,6 +17,8 @@ from jobs import (
     import_reference,
     ingest,
     sample,
+    sweep_lorenz,
+    sweep_reach,
     sweep_speech,
     train,
 )
@@ -26,7 +28,7 @@ from ldns_ray.data.simulation.simulated import simulated_dataset
 from ldns_ray.settings import override, settings
 
 ROOT = Path(__file__).resolve().parents[1]
-JOBS = {m.__name__.rpartition(".")[2]: m for m in (benchmark, describe, encode, evaluate, import_reference, ingest, sample, sweep_speech, train)}  # fmt: skip
+JOBS = {m.__name__.rpartition(".")[2]: m for m in (benchmark, describe, encode, evaluate, import_reference, ingest, sample, sweep_lorenz, sweep_reach, sweep_speech, train)}  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -61,7 +63,9 @@ def test_help_says_what_a_job_does(job, name):
     assert (code, err) == (0, "")
     assert JOBS[name].__doc__.split()[:5] == out[out.index("\n\n") :].split()[:5]
     assert "usage: " in out
-    if name in ("benchmark", "import_reference", "ingest", "sample", "sweep_speech", "train"):
+    if name.startswith("sweep_") or name in (
+        "benchmark", "import_reference", "ingest", "sample", "train",
+    ):  # fmt: skip
         assert "examples:" in out
         assert f"python jobs/{name}.py" in out
 

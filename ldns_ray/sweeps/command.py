@@ -9,7 +9,8 @@ from typing import Any
 
 from ldns_ray.cli import add_data, add_root, add_seed, add_tracking, default_root, job_parser
 from ldns_ray.config import Experiment, Hardware, experiment
-from ldns_ray.data.simulation.simulated import simulated_dataset
+from ldns_ray.data.shards import read_card
+from ldns_ray.data.simulation.simulated import simulated_dataset, simulated_uri
 from ldns_ray.evaluation.reporting.results import format_summary
 from ldns_ray.settings import apart, did_you_mean, override, parse_overrides, settings
 from ldns_ray.sweeps.plan import Sweep
@@ -99,15 +100,18 @@ def sweep_main(args: argparse.Namespace, name: str, spaces: Mapping[str, Space],
     root = default_root(args.root)
     tracking_uri = args.tracking_uri or default_uri(root)
     points = [point for source in args.points for point in load_points(source, e, space)]
-    connect(tracking_uri, name)  # an unreachable server is told before anything starts
-    data_uri = args.data or simulated_dataset(e, root)
     sweep = Sweep(
-        name, e, space, data_uri, root, tracking_uri, n_trials=args.n_trials, hours=args.hours, seed=args.seed,
+        name, e, space, args.data or simulated_uri(e, root), root, tracking_uri, n_trials=args.n_trials, hours=args.hours, seed=args.seed,
         points=points, reduction_factor=args.reduction_factor, retries=args.retries,
         cpus_per_trial=args.cpus_per_trial, gpus_per_trial=args.gpus_per_trial,
         workers_per_trial=args.workers_per_trial, max_concurrent=args.max_concurrent, data=hardware.data,
         checkpoint_s=hardware.checkpoint_s, optuna_storage=args.optuna_storage,
     )  # fmt: skip
+    if args.data:
+        read_card(args.data)
+    connect(tracking_uri, name)  # an unreachable server is told before anything starts
+    if not args.data:
+        simulated_dataset(e, root)
     connect_ray()
     for line in report(sweep, run_sweep(sweep, say)):
         say(line)
@@ -172,8 +176,14 @@ def load_points(source: str, e: Experiment, space: Space) -> Sequence[Mapping[st
     if source == OWN:
         own = settings(e)
         return [{name: own[name] for name in space if name in own}]
+    file = Path(source)
+    if not file.is_file():
+        what = f"{source} is a folder" if file.is_dir() else f"No file of points {source}"
+        raise FileNotFoundError(
+            f"{what}. --points takes a JSON file with a list of points, or the word {OWN}."
+        )
     try:
-        points = json.loads(Path(source).read_text())
+        points = json.loads(file.read_text())
     except json.JSONDecodeError as error:
         raise ValueError(f"{source} is not JSON: {error}.") from error
     if not isinstance(points, list) or not all(isinstance(p, dict) for p in points):

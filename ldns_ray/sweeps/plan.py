@@ -82,6 +82,10 @@ class Sweep:
         )
         if not self.space:
             raise ValueError("The search space is empty. Add a dotted setting and a Tune domain.")
+        if "://" in self.root and not self.optuna_storage:
+            raise ValueError(
+                f"The Optuna study cannot live under {self.root}. Pass --optuna-storage URL of a database."
+            )
         known = settings(self.experiment)
         for name, domain in self.space.items():
             if name not in known:

@@ -8,6 +8,7 @@ from typing import TextIO
 
 from ldns_ray.sweeps.news import News
 from ldns_ray.sweeps.standing import Standing, Trial
+from ldns_ray.sweeps.wording import cut
 from ldns_ray.text_table import width
 
 COLUMNS = 100
@@ -220,12 +221,3 @@ def filled(phrases: Sequence[str], columns: int = COLUMNS) -> list[str]:
             lines[-1] += ","
             lines.append(f"    {phrase}")
     return lines
-
-
-def cut(text: str, columns: int) -> str:
-    """The text, or as much of it as fits with `…` at its end."""
-    if width(text) <= columns:
-        return text
-    while width(text) > columns - 1:
-        text = text[:-1]
-    return text.rstrip(" ,") + "…"

@@ -15,13 +15,17 @@ from ldns_ray.settings import override
 from ldns_ray.sweeps.plan import Sweep
 from ldns_ray.sweeps.study import ENDED, SCORE, error_of
 from ldns_ray.sweeps.trial import ERROR_TAG, child_key, trial_experiment
-from ldns_ray.sweeps.wording import as_text, short
-from ldns_ray.text_table import format_table
+from ldns_ray.sweeps.wording import as_text, broken, cut, short, shortest
+from ldns_ray.text_table import format_table, width
 from ldns_ray.tracking.experiments import Tracking
 
 FINISHED, STOPPED, FAILED = "FINISHED", "STOPPED", "FAILED"
 STATUS = {TrialState.COMPLETE: FINISHED, TrialState.PRUNED: STOPPED, TrialState.FAIL: FAILED}
 TRACEBACK = "traceback.txt"
+COLUMNS = 120
+"""Of tables and errors in a terminal, where possible."""
+HEAD_COLUMNS = 12
+"""Of a column's head, before it is broken into lines."""
 
 
 def collect(
@@ -128,22 +132,73 @@ def flat(sweep: Sweep, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def format_result(space: Sequence[str], result: Mapping[str, Any]) -> str:
-    """The trials as a table for a terminal: best first, each metric beside its floor."""
-    table = [["trial", "score", *(short(n) for n in space), *(m.label for m in SCORED)]]
-    for row in result["trials"]:
-        chosen = [as_text(row["settings"].get(n)) for n in space]
-        if row["status"] == FINISHED:
-            measured = [row["metrics"][metric.name] for metric in SCORED]
-            cells = [f"{x['distance']:.4f} ({x['floor']:.4f})" for x in measured]
-            table.append([row["name"], f"{row['score']:.2f}", *chosen, *cells])
-        else:
-            table.append([row["name"], _why(row), *chosen, *["-"] * len(SCORED)])
-    return format_table(table)
+    """The trials as a table for a terminal: best first, each metric beside its floor.
+
+    Where that is too wide, the metrics have a table of their own, and if need be, so have the settings of each
+    section. Settings that all trials have in common, and the errors of failed trials, are lines below.
+    """
+    rows = result["trials"]
+    texts = {name: [_chosen(row, name) for row in rows] for name in space}
+    common = [name for name in space if len(rows) > 1 and len(set(texts[name])) == 1]
+    varied = {name: texts[name] for name in space if name not in common}
+    names = ("trial", [row["name"] for row in rows])
+    trials = [names, ("score", [_score(row) for row in rows])]
+    metrics = [(m.label, [_measured(row, m.name) for row in rows]) for m in SCORED]
+
+    tables = [_table([*trials, *_columns(varied), *metrics])]
+    if _width(tables[0]) > COLUMNS:
+        finished = [i for i, row in enumerate(rows) if row["status"] == FINISHED]
+        of_finished = [(head, [cells[i] for i in finished]) for head, cells in (names, *metrics)]
+        tables = [_table([*trials, *_columns(varied)]), _table(of_finished)]
+    if _width(tables[0]) > COLUMNS:
+        sections: dict[str, dict[str, list[str]]] = {}
+        for name, cells in varied.items():
+            sections.setdefault(name.partition(".")[0], {})[name] = cells
+        tables[:1] = [
+            _table([(section, names[1]), trials[1], *_columns(settings)])
+            for section, settings in sections.items()
+        ]
+    if common:
+        tables.append(f"All trials: {', '.join(f'{short(n)} {texts[n][0]}' for n in common)}")
+    errors = [f"{row['name']} failed: {row['error']}" for row in rows if row["status"] == FAILED]
+    if errors:
+        tables.append("\n".join(cut(error, COLUMNS) for error in errors))
+    return "\n\n".join(tables)
 
 
-def _why(row: Mapping[str, Any]) -> str:
-    """Instead of the score of a trial that has none."""
+def _columns(settings: Mapping[str, Sequence[str]]) -> list[tuple[str, Sequence[str]]]:
+    """Columns of settings under the shortest names that tell them apart."""
+    return list(zip(shortest(list(settings)), settings.values(), strict=True))
+
+
+def _table(columns: Sequence[tuple[str, Sequence[str]]]) -> str:
+    """Columns with their heads, which are broken into lines where they are wider than what is below them."""
+    heads = [broken(head, max(HEAD_COLUMNS, *map(width, cells))) for head, cells in columns]
+    return format_table([heads, *zip(*(cells for _, cells in columns), strict=True)])
+
+
+def _width(table: str) -> int:
+    return max(map(width, table.splitlines()))
+
+
+def _chosen(row: Mapping[str, Any], name: str) -> str:
+    """A setting of a trial, which may have ended before it had one."""
+    return as_text(row["settings"][name]) if name in row["settings"] else "-"
+
+
+def _score(row: Mapping[str, Any]) -> str:
+    """A trial's score, or what stands in its place."""
+    if row["status"] == FINISHED:
+        return f"{row['score']:.2f}"
     if row["status"] == FAILED:
         return "failed"
     epoch, score = row["rungs"][-1]
     return f"({score:.2f} at epoch {epoch})"
+
+
+def _measured(row: Mapping[str, Any], metric: str) -> str:
+    """A trial's metric and its floor."""
+    if row["status"] != FINISHED:
+        return "-"
+    measured = row["metrics"][metric]
+    return f"{measured['distance']:.4f} ({measured['floor']:.4f})"

@@ -34,10 +34,6 @@ def open_study(sweep: Sweep) -> optuna.Study:
     """The sweep's Optuna study, as far as it has come; its first points are those that the sweep names."""
     url = sweep.optuna_storage
     if not url:
-        if "://" in sweep.root:
-            raise ValueError(
-                f"The Optuna study cannot live under {sweep.root}. Pass --optuna-storage URL of a database."
-            )
         os.makedirs(sweep.uri, exist_ok=True)
         url = f"sqlite:///{os.path.abspath(sweep.uri)}/optuna.db"
     optuna.logging.set_verbosity(optuna.logging.WARNING)

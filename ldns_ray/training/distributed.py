@@ -242,8 +242,8 @@ def connect_ray() -> None:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     _quieten()
     if not ray.is_initialized():
-        # Without an address Ray would wait for whatever cluster was last started on this machine, long gone or not.
-        address = None if os.environ.get("RAY_ADDRESS") else "local"
+        # Left to itself, Ray would look for the cluster that was last started on this machine, gone or not.
+        address = os.environ.get("RAY_ADDRESS") or "local"
         ray.init(
             address, logging_level=logging.WARNING, log_to_driver=False, include_dashboard=False
         )

@@ -85,9 +85,10 @@ def test_trials_are_ranked_and_failures_are_told(swept):
         assert (row["settings"][RATE] > 1) == (row["status"] == "FAILED")
         assert 0.02 <= row["settings"]["diffusion.smooth_l1_beta"] <= 0.1
     assert "loss became" in failed[0]["error"]
-    table = format_result(list(swept.sweep.space), swept.result).splitlines()
-    assert len(table) == 2 + N_TRIALS
-    assert [line.split("  ")[0] for line in table[2:]] == [row["name"] for row in trials]
+    first, *_, errors = format_result(list(swept.sweep.space), swept.result).split("\n\n")
+    listed = [line.split("  ")[0] for line in first.splitlines()[-N_TRIALS:]]
+    assert listed == [row["name"] for row in trials]
+    assert errors.startswith(f"{failed[0]['name']} failed: ")
 
 
 def test_trials_share_the_autoencoder(swept, trained):

@@ -8,15 +8,20 @@ from ldns_ray.data.simulation.simulators import SIMULATORS
 from ldns_ray.settings import fingerprint, to_dict
 
 
-def simulated_dataset(experiment: Experiment, root: str) -> str:
-    """The URI of the experiment's simulated dataset, made if it is not there, not whole, or of another schema."""
+def simulated_uri(experiment: Experiment, root: str) -> str:
+    """Where the experiment's simulated dataset goes. Raises ValueError if it simulates none."""
     d = experiment.dataset
     if not d.simulator:
         raise ValueError(
             f"The experiment {experiment.name} needs a dataset. Ingest one with python jobs/ingest.py --help, "
             "then pass --data URI."
         )
-    uri = storage.join(root, "datasets", f"{d.simulator}-{fingerprint(d)}")
+    return storage.join(root, "datasets", f"{d.simulator}-{fingerprint(d)}")
+
+
+def simulated_dataset(experiment: Experiment, root: str) -> str:
+    """The URI of the experiment's simulated dataset, made if it is not there, not whole, or of another schema."""
+    uri, d = simulated_uri(experiment, root), experiment.dataset
     present = find_present(uri, overwrite=True)
     if present is not None and is_whole(uri, present):
         return uri
