@@ -3,6 +3,7 @@
 import math
 import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ldns_ray import storage
-from ldns_ray.config import experiment
+from ldns_ray.config import Hardware, experiment
 from ldns_ray.data.shards import load_trialset, read_card
 from ldns_ray.data.simulation.simulated import simulated_dataset
 from ldns_ray.evaluation.catalogue import METRICS
@@ -18,7 +19,6 @@ from ldns_ray.evaluation.rows import Row
 from ldns_ray.models.ldns import LDNS
 from ldns_ray.pipeline import STAGES, Pipeline
 from ldns_ray.settings import override, parse_overrides, to_dict
-from ldns_ray.training import job
 from tests.pipelines import (
     Interrupted,
     Interrupting,
@@ -195,9 +195,8 @@ def test_another_seed_gives_other_samples(trained, setting, retrained):
 # -- Interrupted
 
 
-def test_interrupted_trainings_go_on_and_end_the_same(trained, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(job, "CHECKPOINT_SECONDS", 0)
-    pipeline = fresh(tiny, tmp_path)
+def test_interrupted_trainings_go_on_and_end_the_same(trained, tiny, tmp_path):
+    pipeline = replace(fresh(tiny, tmp_path), hardware=Hardware(workers=0, checkpoint_s=0))
     for stage in ("autoencoder", "diffusion"):
         pipeline, observer = watched(pipeline, Interrupting(stage))
         with pytest.raises(Interrupted):

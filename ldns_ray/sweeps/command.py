@@ -13,9 +13,10 @@ from ldns_ray.data.shards import read_card
 from ldns_ray.data.simulation.simulated import simulated_dataset, simulated_uri
 from ldns_ray.evaluation.reporting.results import format_summary
 from ldns_ray.settings import apart, did_you_mean, override, parse_overrides, settings
+from ldns_ray.sweeps.collecting import FAILED
 from ldns_ray.sweeps.plan import Sweep
-from ldns_ray.sweeps.results import FAILED, format_result
 from ldns_ray.sweeps.sweep import Say, run_sweep
+from ldns_ray.sweeps.tables import format_result
 from ldns_ray.tracking.connection import connect, default_uri
 from ldns_ray.training.distributed import connect_ray
 
@@ -60,6 +61,9 @@ def sweep_parser(
         help="how often a trial is tried again after its process died (default: 2)",
     )  # fmt: skip
     p.add_argument(
+        "--retry-failed", action="store_true", help="try the points of failed trials of this sweep again"
+    )  # fmt: skip
+    p.add_argument(
         "--cpus-per-trial", type=float, default=1.0, help="CPUs of each trial (default: 1)"
     )
     p.add_argument(
@@ -102,7 +106,7 @@ def sweep_main(args: argparse.Namespace, name: str, spaces: Mapping[str, Space],
     points = [point for source in args.points for point in load_points(source, e, space)]
     sweep = Sweep(
         name, e, space, args.data or simulated_uri(e, root), root, tracking_uri, n_trials=args.n_trials, hours=args.hours, seed=args.seed,
-        points=points, reduction_factor=args.reduction_factor, retries=args.retries,
+        points=points, reduction_factor=args.reduction_factor, retries=args.retries, retry_failed=args.retry_failed,
         cpus_per_trial=args.cpus_per_trial, gpus_per_trial=args.gpus_per_trial,
         workers_per_trial=args.workers_per_trial, max_concurrent=args.max_concurrent, data=hardware.data,
         checkpoint_s=hardware.checkpoint_s, optuna_storage=args.optuna_storage,
@@ -131,7 +135,9 @@ def report(sweep: Sweep, result: Mapping[str, Any]) -> Sequence[str]:
         format_summary(result["test"]["summary"]),
     ]
     if failed:
-        lines.append(f"{failed} of {n} trials failed; their tracebacks are in MLflow.")
+        lines.append(
+            f"{failed} of {n} trials failed; their tracebacks are in MLflow; --retry-failed tries them again."
+        )
     if result.get("missing"):
         lines.append(f"{result['missing']} trials are missing; submit again to go on.")
     lines += ["", f"Best model: {result['test']['model']}"]

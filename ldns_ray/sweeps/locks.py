@@ -1,15 +1,18 @@
-"""One process of a cluster at a time does a stage."""
+"""One process at a time does a stage, and one runs a sweep."""
 
 import contextlib
+import fcntl
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import ray
 
+from ldns_ray.cli import JobError
 from ldns_ray.training.distributed import on_this_node
 
 LOCK_POLL_SECONDS = 2.0
+PATIENCE_S = 60.0
 
 
 def _holder_class() -> Any:
@@ -25,6 +28,19 @@ def _holder_class() -> Any:
     return ray.remote(num_cpus=0)(Holder)
 
 
+def _hold(name: str) -> Any:
+    """An actor of this name, on this node and owned by this process; None if another process has one."""
+    actor: Any = _holder_class()
+    try:
+        holder = actor.options(
+            name=name, namespace="ldns", scheduling_strategy=on_this_node()
+        ).remote()
+        ray.get(holder.ready.remote())
+    except ValueError:  # the name is taken
+        return None
+    return holder
+
+
 @contextlib.contextmanager
 def stage_guard(
     name: str, is_done: Callable[[], bool], waits: Callable[[], None] = lambda: None
@@ -36,24 +52,54 @@ def stage_guard(
     The lock is a named actor, owned by this process and on its node: if the process or its node dies, Ray removes it,
     and a waiting process takes over.
     """
-    actor: Any = _holder_class()
     holder: Any = None
     waited = False
     while not is_done():
-        try:
-            holder = actor.options(
-                name=f"stage-{name}", namespace="ldns", scheduling_strategy=on_this_node()
-            ).remote()
-            ray.get(holder.ready.remote())
+        holder = _hold(f"stage-{name}")
+        if holder is not None:
             break
-        except ValueError:  # the name is taken
-            holder = None
-            if not waited:
-                waits()
-            waited = True
-            time.sleep(LOCK_POLL_SECONDS)
+        if not waited:
+            waits()
+        waited = True
+        time.sleep(LOCK_POLL_SECONDS)
     try:
         yield
     finally:
         if holder is not None:
             ray.kill(holder)
+
+
+@contextlib.contextmanager
+def alone(name: str, file: str = "", patience_s: float = PATIENCE_S) -> Iterator[None]:
+    """Nobody else runs `name` meanwhile: no process of this cluster, nor one that locks the same local file.
+
+    The cluster needs time to notice that a driver was killed, and to end its trials: it gets `patience_s`.
+    Raises JobError if another process is at it then.
+    """
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(open(file, "w")) if file else None
+        holder, locked = None, False
+        deadline = time.monotonic() + patience_s
+        while True:
+            locked = locked or opened is None or _lock(opened.fileno())
+            if locked and ray.is_initialized() and holder is None:
+                holder = _hold(name)
+            if locked and (holder is not None or not ray.is_initialized()):
+                break
+            if time.monotonic() > deadline:
+                raise JobError(
+                    f"Another process runs {name} already. Wait for it, or stop it, and submit again."
+                )
+            time.sleep(LOCK_POLL_SECONDS)
+        if holder is not None:
+            stack.callback(ray.kill, holder)
+        yield
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock an open file until it is closed; False if another process has."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

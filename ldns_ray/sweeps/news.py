@@ -9,7 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from ldns_ray.pipeline import Observer
-from ldns_ray.sweeps.study import error_of
+from ldns_ray.sweeps.study import counted, error_of
 from ldns_ray.sweeps.wording import as_text, short
 
 SECONDS_BETWEEN_EPOCHS = 10.0
@@ -115,7 +115,7 @@ def described(point: Mapping[str, Any]) -> str:
 def told(study: optuna.Study) -> list[News]:
     """What a study knows of its trials as news, the earliest first; of trials that were interrupted, that they began."""
     news = []
-    for trial in study.get_trials(deepcopy=False):
+    for trial in counted(study):
         number = trial.number + 1
         if trial.datetime_start is not None:
             began = trial.datetime_start.timestamp()

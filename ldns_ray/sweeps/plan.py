@@ -12,7 +12,7 @@ from ray.tune.search.sample import Domain
 
 from ldns_ray import storage
 from ldns_ray.checks import NON_NEGATIVE, POSITIVE, SEED, Rule, at_least, check
-from ldns_ray.config import Experiment, Reading
+from ldns_ray.config import Experiment, Hardware, Reading
 from ldns_ray.data.shards import read_card
 from ldns_ray.settings import did_you_mean, fingerprint, override, settings
 from ldns_ray.sweeps.axes import axes
@@ -45,6 +45,8 @@ class Sweep:
     """Points to begin with, dotted setting → value; settings that a point leaves out are searched."""
     reduction_factor: int = 3
     """Of the trials that reach a rung of their training, one in so many goes on; 0: all of them."""
+    retry_failed: bool = False
+    """Whether points of trials that have failed are tried again, as trials of their own."""
     retries: int = 2
     """How often a trial is tried again whose process died, or whose machine or network failed it."""
     cpus_per_trial: float = 1.0
@@ -56,7 +58,7 @@ class Sweep:
     """Trials at the same time; 0: as many as the cluster holds with CPUs left for Ray Data."""
     data: Reading = "auto"
     """Whether trials of the dataset are kept in memory: see `Hardware.data`."""
-    checkpoint_s: float = 30.0
+    checkpoint_s: float = Hardware.checkpoint_s
     """See `Hardware.checkpoint_s`."""
     optuna_storage: str = ""
     """Database URL of the Optuna study; empty: a SQLite file under a local storage root."""

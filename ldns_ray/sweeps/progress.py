@@ -16,7 +16,7 @@ COLUMNS = 100
 NAME_COLUMNS = 24
 ROWS = 8
 """Running trials that are shown, at most."""
-RIGHT = (False, False, True, True, False)
+RIGHT = (True, False, True, True, False)
 """Which columns of theirs are flush right."""
 INTERVAL_S = (15.0, 300.0)
 """Between two blocks, at first and after hours."""
@@ -187,9 +187,7 @@ class Progress:
         rows = [
             "  ".join(
                 " " * (w - width(cell)) + cell if right else cell + " " * (w - width(cell))
-                for cell, w, right in zip(
-                    row, widths, (True, False, True, True, False), strict=True
-                )
+                for cell, w, right in zip(row, widths, RIGHT, strict=True)
             )
             for row in cells
         ]

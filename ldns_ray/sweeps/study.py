@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
-from ray.tune.search.optuna import OptunaSearch
 
 from ldns_ray.sweeps.plan import Sweep
 from ldns_ray.sweeps.wording import last_line
@@ -21,6 +21,8 @@ NUMBER = "trial_number"
 """Key of a trial's number, from 1, beside the settings that Tune hands to it."""
 SCORE, EPOCH, ERROR = "score", "epoch", "error"
 """Keys of what a trial reports: a score; the epoch it was measured at, if training goes on; why there is none."""
+AGAIN = "again"
+"""Key of what a trial of the study holds that tries a failed one again: that one's place in the study."""
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 ERROR_CHARACTERS = 500
 NO_WORD = "Its process died without a word: out of memory, or killed."
@@ -37,8 +39,10 @@ def open_study(sweep: Sweep) -> optuna.Study:
         os.makedirs(sweep.uri, exist_ok=True)
         url = f"sqlite:///{os.path.abspath(sweep.uri)}/optuna.db"
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # A database that was restarted closes connections: they are tried before they are used.
+    storage = optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     study = optuna.create_study(
-        study_name=sweep.fingerprint, storage=url, direction="minimize", load_if_exists=True
+        study_name=sweep.fingerprint, storage=storage, direction="minimize", load_if_exists=True
     )
     for point in sweep.points:
         study.enqueue_trial(dict(point), skip_if_exists=True)
@@ -50,6 +54,26 @@ def error_of(trial: FrozenTrial) -> str:
     if trial.state != TrialState.FAIL:
         return ""  # what failed may have been tried again
     return str(trial.user_attrs.get(ERROR, NO_WORD))
+
+
+def superseded(study: optuna.Study) -> set[int]:
+    """Failed trials, by their place in the study, that were tried again under another number."""
+    trials = study.get_trials(deepcopy=False)
+    return {int(t.user_attrs[AGAIN]) for t in trials if AGAIN in t.user_attrs}
+
+
+def counted(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials that a sweep has had: all but the failed ones that were tried again under another number."""
+    given_up = superseded(study)
+    return [t for t in study.get_trials(deepcopy=False) if t.number not in given_up]
+
+
+def try_failed_again(study: optuna.Study) -> int:
+    """Put the points of failed trials first, under new numbers. How many there are."""
+    failed = [t for t in counted(study) if t.state == TrialState.FAIL]
+    for trial in failed:
+        study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
+    return len(failed)
 
 
 class StudySearch(Searcher):
@@ -65,7 +89,7 @@ class StudySearch(Searcher):
 
     Args:
         study: what is remembered.
-        space: dotted setting → Tune domain.
+        distributions: dotted setting → its part of the space.
         seed: of the points.
         rungs: epochs at which trials are compared, see `Halving`.
         until: no trial starts after this moment, in seconds of `time.monotonic`.
@@ -74,7 +98,7 @@ class StudySearch(Searcher):
     def __init__(
         self,
         study: optuna.Study,
-        space: Mapping[str, Any],
+        distributions: dict[str, BaseDistribution],
         seed: int,
         rungs: Sequence[int] = (),
         reduction_factor: int = 3,
@@ -88,7 +112,7 @@ class StudySearch(Searcher):
             study.pruner = optuna.pruners.SuccessiveHalvingPruner(
                 min_resource=rungs[0], reduction_factor=reduction_factor
             )
-        self.distributions = OptunaSearch.convert_search_space(dict(space))
+        self.distributions = distributions
         self.interrupted = study.get_trials(states=(TrialState.RUNNING,))
         self.trials: dict[str, optuna.Trial] = {}
         self.stopped: set[str] = set()
@@ -132,7 +156,8 @@ class StudySearch(Searcher):
         ):  # an interrupted trial reports again
             trial.report(score, int(epoch))
         falls_behind = trial.should_prune()  # asked of every trial: others are compared with it
-        if not falls_behind or sum(t.state in ENDED for t in trials) < RANDOM_TRIALS:
+        scored = (TrialState.COMPLETE, TrialState.PRUNED)
+        if not falls_behind or sum(t.state in scored for t in trials) < RANDOM_TRIALS:
             return True
         self.stopped.add(trial_id)
         return False
@@ -180,7 +205,8 @@ class Halving(FIFOScheduler):
 
     Trials are compared at the same epochs of their diffusion training, by the score of a small sample; of those
     that have reached a rung, one in `reduction_factor` trains on. What they scored is kept in the study, so that a
-    sweep that was interrupted compares with all trials before it. The first `RANDOM_TRIALS` trials train to the end.
+    sweep that was interrupted compares with all trials before it. No trial is stopped before `RANDOM_TRIALS` have
+    come to a score.
     """
 
     def __init__(self, search: StudySearch) -> None:

@@ -1,5 +1,7 @@
 """The trials that a sweep lacks, under Ray Tune."""
 
+import contextlib
+import functools
 import math
 import os
 import sys
@@ -24,10 +26,12 @@ from ldns_ray.sweeps.study import (
     RANDOM_TRIALS,
     Halving,
     StudySearch,
+    counted,
     error_text,
     rungs,
+    try_failed_again,
 )
-from ldns_ray.sweeps.trial import run_trial
+from ldns_ray.sweeps.trial import TRIAL_TAGS, run_trial
 from ldns_ray.tracking.runs import Run
 from ldns_ray.tracking.tags import standard_tags
 from ldns_ray.training.distributed import relayed
@@ -49,24 +53,33 @@ def run_trials(
         page: a headline → the markdown of the run's page.
         say: where lines for a person go.
     """
-    missing = sweep.n_trials - len(study.get_trials(deepcopy=False, states=ENDED))
+    if sweep.retry_failed:
+        n_again = try_failed_again(study)
+        say(f"Sweep {sweep.name}: {n_again} failed trials are tried again, under new numbers.")
+    n_ended = sum(trial.state in ENDED for trial in counted(study))
+    missing = sweep.n_trials - n_ended
     if missing <= 0:
         return
+    if study.get_trials(deepcopy=False):
+        say(f"Sweep {sweep.name}: goes on, {n_ended} of {sweep.n_trials} trials have ended.")
     until = time.monotonic() + sweep.hours * 3600 if sweep.hours else math.inf
     at_once = concurrency(sweep, missing)
     say(f"Sweep {sweep.name}: {verify(sweep.data_uri)}.")
     tables = shared_tables(sweep, at_once, say)
-    tags = {k: v for k, v in standard_tags().items() if "source" in k} | {"ldns.kind": "trial"}
+    tags = {k: v for k, v in standard_tags().items() if "source" in k} | TRIAL_TAGS
     compared_at = _rungs(sweep)
-    search = StudySearch(study, sweep.space, sweep.seed, compared_at, sweep.reduction_factor, until)
+    search = StudySearch(
+        study, sweep.distributions, sweep.seed, compared_at, sweep.reduction_factor, until
+    )
     standing = Standing(sweep.n_trials, at_once, told_by(study))
     # Tune's handler would end the sweep as if its time had run out; Ctrl-C is to end it as interrupted.
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     progress = Progress(sweep.name, standing, output(sys.stdout, say), detailed=at_once == 1)
-    with Live(parent, standing, page), relayed(progress.heard) as news:
+    heard = functools.partial(_hear, progress)
+    with Live(parent, standing, page), relayed(heard) as news:
         trainable = tune.with_parameters(
             run_trial, sweep=sweep, rungs=compared_at, parent_id=parent.run_id, tags=tags,
-            threads=max(1, (os.cpu_count() or 1) // at_once), at_once=at_once, tables=tables, news=news,
+            at_once=at_once, guarded=at_once > 1 or "RAY_ADDRESS" in os.environ, tables=tables, news=news,
         )  # fmt: skip
         tune.Tuner(
             tune.with_resources(trainable, process_resources(sweep)),
@@ -77,11 +90,18 @@ def run_trials(
                 max_concurrent_trials=at_once,
             ),
             run_config=tune.RunConfig(
-                name="tune", storage_path=sweep.uri, verbose=0, callbacks=[Ends(study, progress.heard)],
+                name="tune", storage_path=sweep.uri, verbose=0, callbacks=[Ends(study, heard)],
                 failure_config=tune.FailureConfig(max_failures=sweep.retries),
             ),
         ).fit()  # fmt: skip
-    progress.close()
+    with contextlib.suppress(OSError):
+        progress.close()
+
+
+def _hear(progress: Progress, news: News) -> None:
+    """Tell a person; a terminal that is gone ends no sweep."""
+    with contextlib.suppress(OSError):
+        progress.heard(news)
 
 
 def _rungs(sweep: Sweep) -> tuple[int, ...]:

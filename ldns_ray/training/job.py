@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ldns_ray import storage
-from ldns_ray.config import Experiment
+from ldns_ray.config import Experiment, Hardware
 from ldns_ray.data.batches import Batch, TrialSet
 from ldns_ray.data.streaming import SHUFFLE_BYTES, Stream, batches
 from ldns_ray.models.autoencoder import Autoencoder
@@ -22,9 +22,6 @@ from ldns_ray.models.denoiser import Denoiser
 from ldns_ray.training.loop import OnEpoch, ResidentData, Result, Scoring, Trainer, Workers, fit
 from ldns_ray.training.networks import autoencoder_settings, denoiser_settings
 from ldns_ray.training.tasks import AutoencoderTask, DiffusionTask, Draws, Task
-
-CHECKPOINT_SECONDS = 30.0
-"""Least time between two checkpoints, but for those of epochs with a score, and the last."""
 
 OnSaved = Callable[[list[dict[str, float]]], None]
 
@@ -195,7 +192,7 @@ def run(
     draw: Callable[[int, Any], Draws] | None = None,
     on_saved: OnSaved | None = None,
     probe: Scoring | None = None,
-    checkpoint_s: float | None = None,
+    checkpoint_s: float = Hardware.checkpoint_s,
 ) -> Result:
     """Train `job`, from its checkpoint if there is one; the first worker saves checkpoints and weights.
 
@@ -209,10 +206,9 @@ def run(
             start, with all that it holds. At the end it has had every epoch once.
         probe: scores the network on the first worker, while the others wait for it. A checkpoint holds the score
             before the next epoch begins.
-        checkpoint_s: least seconds between two checkpoints; `CHECKPOINT_SECONDS` by default.
+        checkpoint_s: least seconds between two checkpoints, but for those of epochs with a score, and the last.
     """
     workers = workers or Workers()
-    least_s = CHECKPOINT_SECONDS if checkpoint_s is None else checkpoint_s
     leads = workers.rank == 0
     trainer = job.trainer(data.steps_per_epoch, device, workers, draw)
     n_told = 0
@@ -231,7 +227,7 @@ def run(
 
     def after_epoch(row: dict[str, float], checkpoint: Callable[[], bytes]) -> None:
         nonlocal saved
-        late = time.monotonic() - saved > least_s
+        late = time.monotonic() - saved > checkpoint_s
         saves = leads and (trainer.done or "score" in row or late)
         if saves:
             storage.write_bytes(job.checkpoint_uri, checkpoint())

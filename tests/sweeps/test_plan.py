@@ -88,14 +88,14 @@ def test_a_sweep_begins_with_its_points(plan):
     points = [{RATE: 2e-3, "diffusion.smooth_l1_beta": 0.05}, {RATE: 3e-3}]
     begun = replace(plan, space=space, points=points)
     for _ in range(2):
-        search = StudySearch(open_study(begun), space, 0)
+        search = StudySearch(open_study(begun), begun.distributions, 0)
         assert len(search.study.trials) == 2
     first, second, third = (search.suggest(name) for name in "abc")
     assert first == {**points[0], "trial_number": 1}
     assert second[RATE] == 3e-3
     assert 0.02 <= second["diffusion.smooth_l1_beta"] <= 0.1
     assert third["trial_number"] == 3
-    again = StudySearch(open_study(begun), space, 0)
+    again = StudySearch(open_study(begun), begun.distributions, 0)
     assert [again.suggest(name) for name in "abc"] == [first, second, third]
 
 
@@ -104,7 +104,7 @@ def test_a_sweep_is_known_by_what_it_searches(plan):
         "cpus_per_trial": 2,
         "gpus_per_trial": 1,
         "max_concurrent": 3,
-        "workers_per_trial": 2,
+        "workers_per_trial": 1,
         "n_trials": 5,
         "hours": 1.0,
         "retries": 0,

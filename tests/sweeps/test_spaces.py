@@ -72,7 +72,7 @@ def test_points_of_a_space_are_planned(searched, tmp_path):
     name, space = SEARCHED[searched]
     drawn = sweep(name, space, tmp_path)
     vars(drawn)["fingerprint"] = "drawn"  # there is no dataset
-    search = StudySearch(open_study(drawn), space, 0)
+    search = StudySearch(open_study(drawn), drawn.distributions, 0)
     points = [search.suggest(str(i)) for i in range(5)]
     for point in points:
         del point["trial_number"]

@@ -9,6 +9,7 @@ import pytest
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
+from ray.tune.search.optuna import OptunaSearch
 
 from ldns_ray.sweeps import study as studies
 from ldns_ray.sweeps.study import Halving, StudySearch, rungs
@@ -31,7 +32,7 @@ def search(tmp_path, empty_database):
     def make(seed=0, **options):
         database = f"sqlite:///{tmp_path}/optuna.db"
         study = optuna.create_study(study_name="s", storage=database, load_if_exists=True)
-        return StudySearch(study, space, seed, **options)
+        return StudySearch(study, OptunaSearch.convert_search_space(space), seed, **options)
 
     return make
 

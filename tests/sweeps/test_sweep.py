@@ -24,9 +24,9 @@ from ldns_ray.settings import parse_overrides
 from ldns_ray.stages import model_fingerprint
 from ldns_ray.sweeps import sweep
 from ldns_ray.sweeps.plan import Sweep
-from ldns_ray.sweeps.results import format_result
 from ldns_ray.sweeps.study import open_study
 from ldns_ray.sweeps.sweep import run_sweep
+from ldns_ray.sweeps.tables import format_result
 from ldns_ray.sweeps.trial import trial_experiment
 from ldns_ray.tracking.connection import connect
 from tests.sweeps.planned import RATE, planned

@@ -33,9 +33,9 @@ from tests.training.test_saved import WeightNorm
 pytestmark = pytest.mark.usefixtures("one_thread", "ray_session")
 
 
-def on_workers(one_job, tmp_path, n_workers=2, **options):
+def on_workers(one_job, tmp_path, n_workers=2, checkpoint_s=Hardware.checkpoint_s, **options):
     train_on_workers(
-        one_job, Hardware(n_workers), run_name="run", storage_path=str(tmp_path / "train"), **options
+        one_job, Hardware(n_workers, checkpoint_s=checkpoint_s), run_name="run", storage_path=str(tmp_path / "train"), **options
     )  # fmt: skip
 
 
@@ -108,13 +108,10 @@ def test_two_workers_train_what_one_trains(tmp_path, network):
 def stops_once(folder, at_step, killed):
     """Draws that end the run at a step, the first time, with an error, or where a SIGKILL is awaited.
 
-    Checkpoints are written after every epoch, and sums are made in one order.
+    Sums are made in one order.
     """
 
     def factory(one_job, workers, device):
-        from ldns_ray.training import job
-
-        job.CHECKPOINT_SECONDS = 0.0
         torch.set_num_threads(1)
         draws = draw_by_trial(one_job, workers, device)
         (Path(folder) / f"{os.getpid()}.pid").touch()
@@ -165,6 +162,7 @@ def test_resumed_is_uninterrupted(tmp_path, monkeypatch, end):
 
     run = {
         "n_workers": 1,
+        "checkpoint_s": 0.0,
         "draw": stops_once(str(worker), 2 * STEPS_PER_EPOCH + 1, end == "kill"),
         "on_row": rows.append,
         "on_saved": on_saved,

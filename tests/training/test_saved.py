@@ -60,21 +60,18 @@ def epochs(told):
     return [[row["epoch"] for row in rows] for rows in told]
 
 
-def test_rows_are_told_when_a_checkpoint_holds_them(tmp_path, monkeypatch):
+def test_rows_are_told_when_a_checkpoint_holds_them(tmp_path):
     data = dataset(tmp_path / "data")
-    monkeypatch.setattr(job, "CHECKPOINT_SECONDS", 1e9)
-    at_the_end = train(training_job("autoencoder", data, tmp_path / "rarely"))
+    at_the_end = train(training_job("autoencoder", data, tmp_path / "rarely"), checkpoint_s=1e9)
     assert epochs(at_the_end) == [[1, 2, 3, 4, 5]]
-    monkeypatch.setattr(job, "CHECKPOINT_SECONDS", 0.0)
-    always = train(training_job("autoencoder", data, tmp_path / "always"))
+    always = train(training_job("autoencoder", data, tmp_path / "always"), checkpoint_s=0.0)
     assert epochs(always) == [[1], [2], [3], [4], [5]]
     assert timeless(itertools.chain(*always)) == timeless(itertools.chain(*at_the_end))
 
 
-def test_a_score_is_saved_before_the_next_epoch(tmp_path, monkeypatch):
-    monkeypatch.setattr(job, "CHECKPOINT_SECONDS", 1e9)
+def test_a_score_is_saved_before_the_next_epoch(tmp_path):
     one_job = training_job("diffusion", dataset(tmp_path / "data"), tmp_path / "out")
-    told = train(one_job, probe=WeightNorm(2, 4))
+    told = train(one_job, probe=WeightNorm(2, 4), checkpoint_s=1e9)
     assert epochs(told) == [[1, 2], [3, 4], [5]]
     assert [row.get("score") is not None for rows in told for row in rows] == [
         False, True, False, True, False,
@@ -83,17 +80,14 @@ def test_a_score_is_saved_before_the_next_epoch(tmp_path, monkeypatch):
 
 @NETWORKS
 @pytest.mark.parametrize("every", [0.0, 1e9], ids=["every epoch", "epochs with a score"])
-def test_interrupted_trainings_tell_what_an_uninterrupted_one_does(
-    tmp_path, monkeypatch, network, every
-):
+def test_interrupted_trainings_tell_what_an_uninterrupted_one_does(tmp_path, network, every):
     """The process dies after its first epoch, its third and its fourth; a checkpoint may hold fewer."""
-    monkeypatch.setattr(job, "CHECKPOINT_SECONDS", every)
     data = dataset(tmp_path / "data")
     whole = training_job(network, data, tmp_path / "whole")
     broken = training_job(network, data, tmp_path / "broken")
     probe = WeightNorm(2, 3)
-    (expected,) = train_again(whole, probe, [None])
-    processes = train_again(broken, probe, [1, 3, 4, None])
+    (expected,) = train_again(whole, probe, [None], every)
+    processes = train_again(broken, probe, [1, 3, 4, None], every)
     if every:
         assert [epochs(told) for told in processes] == [
             [], [[1, 2]], [[1, 2, 3]], [[1, 2, 3], [4, 5]],
@@ -109,9 +103,9 @@ def test_interrupted_trainings_tell_what_an_uninterrupted_one_does(
     assert timeless(by_epoch[e] for e in range(1, 6)) == timeless(itertools.chain(*expected))
 
 
-def train_again(one_job, probe, stops):
-    """What each of several processes, one after the other, told."""
-    return [train(one_job, stop_after, probe=probe) for stop_after in stops]
+def train_again(one_job, probe, stops, every):
+    """What each of several processes, one after the other, told. every: seconds between checkpoints."""
+    return [train(one_job, stop, probe=probe, checkpoint_s=every) for stop in stops]
 
 
 def test_a_finished_training_tells_everything_once(tmp_path):

@@ -65,21 +65,26 @@ class Stop(Exception):
 
 
 @pytest.mark.parametrize("network", ["autoencoder", "diffusion"])
-def test_resumed_is_uninterrupted(tmp_path, monkeypatch, network):
+def test_resumed_is_uninterrupted(tmp_path, network):
     """Stopped in its third epoch, a training goes on with the trials that it would have had."""
-    monkeypatch.setattr(job, "CHECKPOINT_SECONDS", 0.0)
     data = dataset(tmp_path / "data")
     whole = training_job(network, data, tmp_path / "whole")
     broken = training_job(network, data, tmp_path / "broken")
-    job.run(whole, whole.streamed(Workers(), through_ray=False), CPU)
+    job.run(whole, whole.streamed(Workers(), through_ray=False), CPU, checkpoint_s=0.0)
 
     def stop(row, _):
         if row["epoch"] == 2:
             raise Stop
 
     with pytest.raises(Stop):
-        job.run(broken, broken.streamed(Workers(), through_ray=False), CPU, on_epoch=stop)
-    job.run(broken, broken.streamed(Workers(), through_ray=False), CPU)
+        job.run(
+            broken,
+            broken.streamed(Workers(), through_ray=False),
+            CPU,
+            on_epoch=stop,
+            checkpoint_s=0.0,
+        )
+    job.run(broken, broken.streamed(Workers(), through_ray=False), CPU, checkpoint_s=0.0)
     states = [
         torch.load(io.BytesIO(storage.read_bytes(j.checkpoint_uri)), weights_only=True)
         for j in (whole, broken)

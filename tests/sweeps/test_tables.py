@@ -7,7 +7,7 @@ import pytest
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
-from ldns_ray.sweeps.results import COLUMNS, flat, format_result
+from ldns_ray.sweeps.tables import COLUMNS, flat, format_result
 from ldns_ray.sweeps.wording import as_text, broken, shortest
 from ldns_ray.text_table import width
 from search_spaces import lorenz, reach, speech
