@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, distribution_to_json
 from ray.tune.search.optuna import OptunaSearch
-from ray.tune.search.sample import Domain
+from ray.tune.search.sample import Domain, Quantized
 
 from ldns_ray import storage
 from ldns_ray.checks import NON_NEGATIVE, POSITIVE, SEED, Rule, at_least, check
@@ -184,8 +184,8 @@ def _extremes(domain: Domain) -> Sequence[Any]:
     if categories is not None:
         return list(categories)
     ends = [getattr(domain, name, None) for name in ("lower", "upper")]
-    if isinstance(ends[1], int):
-        ends[1] -= 1  # Tune's integer domains leave the upper end out
+    if isinstance(ends[1], int) and not isinstance(domain.get_sampler(), Quantized):
+        ends[1] -= 1  # Tune's integer domains leave the upper end out, unless they are rounded
     return [
         value
         for value in (*ends, domain.sample())

@@ -1,13 +1,16 @@
-"""One process at a time does a stage."""
+"""One process at a time does a stage, and one runs a sweep."""
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 import ray
 
+from ldns_ray.cli import JobError
 from ldns_ray.sweeps import locks
-from ldns_ray.sweeps.locks import stage_guard
+from ldns_ray.sweeps.locks import alone, stage_guard
 
 
 @ray.remote(num_cpus=0)
@@ -96,3 +99,35 @@ def test_an_exception_gives_the_stage_up(ray_session):
     start = time.monotonic()
     with stage_guard("f", lambda: False):
         assert time.monotonic() - start < 20
+
+
+# -- One sweep at a time
+
+
+def test_a_sweep_runs_once_in_a_cluster(ray_session, monkeypatch):
+    monkeypatch.setattr(locks, "LOCK_POLL_SECONDS", 0.1)
+    with alone("sweep-a"):
+        with alone("sweep-b"):
+            pass
+        with (
+            pytest.raises(JobError, match="Another process runs sweep-a already. Wait for it"),
+            alone("sweep-a", patience_s=0.3),
+        ):
+            pytest.fail("two at once")
+    with alone("sweep-a", patience_s=5):
+        pass
+
+
+def test_a_sweep_runs_once_on_a_file_system(tmp_path):
+    """Two processes with a Ray each, or none; the file is free again when its process is killed."""
+    file = tmp_path / "lock"
+    code = "import sys, time; from ldns_ray.sweeps.locks import alone\nwith alone('s', sys.argv[1]): print('held', flush=True); time.sleep(600)"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(file)], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(JobError, match="runs s already"), alone("s", str(file), patience_s=0):
+            pytest.fail("two at once")
+        other.kill()
+    with alone("s", str(file), patience_s=0):
+        pass

@@ -1,5 +1,7 @@
 """Sweeps before their first trial: what is refused, how many trials run at once, and what they share."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,3 +145,37 @@ def test_a_missing_split_is_told_before_the_first_trial(plan, tiny, tracking_uri
     with pytest.raises(ValueError, match=r"has no val trials; it has: train, test\. Ingest"):
         run_sweep(lacking, lines.append)
     assert lines == []
+
+
+def test_what_no_trial_of_the_data_allows_is_told_before_the_first(plan, tracking_uri):
+    """Of all values in the space: a history as long as the shortest trial, at one end."""
+    space = {"observation.history_bins": tune.choice([5, 10, 500])}
+    kind = {"observation.kind": "spike_history", "observation.history_bins": 5}
+    asked = replace(
+        plan, experiment=override(plan.experiment, kind), space=space, tracking_uri=tracking_uri
+    )
+    lines = []
+    with pytest.raises(ValueError, match=r"history_bins must be below the \d+ bins .* got 500"):
+        run_sweep(asked, lines.append)
+    assert lines == []
+
+
+FINGERPRINT = """
+import sys
+from ray import tune
+from ldns_ray.config import experiment
+from ldns_ray.sweeps.plan import Sweep
+space = {"diffusion.smooth_l1_beta": tune.quniform(0.02, 0.1, 0.02), "diffusion.width": tune.qrandint(16, 64, 16)}
+print(Sweep("q", experiment("speech_small"), space, sys.argv[1], "/nowhere", "http://x").fingerprint)
+"""
+
+
+def test_a_sweep_is_the_same_in_another_process(trained):
+    """Of rounded domains too, which have no name of their own."""
+    prints = {
+        subprocess.run(
+            [sys.executable, "-c", FINGERPRINT, trained.data_uri], capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    }  # fmt: skip
+    assert len(prints) == 1

@@ -181,6 +181,31 @@ def test_an_error_is_told_of_failed_trials_alone(search):
     assert [studies.error_of(trial) for trial in made.study.trials] == ["", studies.NO_WORD]
 
 
+def test_failed_trials_are_tried_again_under_new_numbers(search):
+    """Once each, however often that is asked; another failure may be tried again too."""
+    made = search()
+    points = {name: made.suggest(name) for name in "abc"}
+    made.on_trial_complete("a", {"score": 1.0})
+    made.on_trial_complete("b", error=True)
+    made.on_trial_complete("c", error=True)
+    assert studies.try_failed_again(made.study) == 2
+    assert studies.try_failed_again(made.study) == 0
+    again = search()
+    new = [again.suggest(name) for name in "bc"]
+    assert [p.pop("trial_number") for p in new] == [4, 5]
+    assert new == [{k: points[n][k] for k in ("x", "kind", "n")} for n in "bc"]
+    again.on_trial_complete("b", {"score": 2.0})
+    again.on_trial_complete("c", error=True)
+    counted = studies.counted(again.study)
+    assert [(t.number, t.state.name) for t in counted] == [
+        (0, "COMPLETE"),
+        (3, "COMPLETE"),
+        (4, "FAIL"),
+    ]
+    assert studies.try_failed_again(again.study) == 1
+    assert search().suggest("d")["trial_number"] == 6
+
+
 def test_no_trial_starts_after_the_time(search):
     made = search(until=time.monotonic() + 60)
     point = made.suggest("a")

@@ -23,6 +23,7 @@ from ldns_ray.pipeline import Pipeline
 from ldns_ray.settings import parse_overrides
 from ldns_ray.stages import model_fingerprint
 from ldns_ray.sweeps import sweep
+from ldns_ray.sweeps.collecting import collect
 from ldns_ray.sweeps.plan import Sweep
 from ldns_ray.sweeps.study import open_study
 from ldns_ray.sweeps.sweep import run_sweep
@@ -251,13 +252,47 @@ def test_a_finished_sweep_is_not_run_again(swept, monkeypatch):
     assert len(tracked(swept)[2]) == N_TRIALS
 
 
+def test_a_run_that_was_deleted_is_logged_anew(swept, monkeypatch):
+    """From what the stages left, for the best model and its metrics are needed at the end."""
+    tracking, parent, children = tracked(swept)
+    worse = rows(swept, "FINISHED")[-1]
+    tracking.client.delete_run(worse["run_id"])
+    said = []
+    study = open_study(swept.sweep)
+    found = collect(swept.sweep, study, tracking, parent, said.append)
+    assert said == []
+    (again,) = [row for row in found if row["name"] == worse["name"]]
+    assert again["run_id"] != worse["run_id"]
+    assert again["metrics"] == worse["metrics"]
+    run = tracking.client.get_run(again["run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics == pytest.approx(children[worse["name"]]["metrics"])
+    tracking.client.delete_run(again["run_id"])
+    tracking.client.restore_run(worse["run_id"])
+
+
+def test_a_trial_that_is_no_longer_asked_for_is_told_and_ended(swept):
+    """It was interrupted, and the sweep is submitted with fewer trials."""
+    tracking, parent, _ = tracked(swept)
+    with tracking.run("trial 9", key="orphan", parent=parent) as run:
+        run_id = run.run_id
+    tracking.client.update_run(run_id, status="RUNNING")
+    said = []
+    collect(swept.sweep, open_study(swept.sweep), tracking, parent, said.append)
+    assert said == ["Trial 9 was interrupted, and is not gone on with: ask for more trials."]
+    assert tracking.client.get_run(run_id).info.status == "KILLED"
+    tracking.client.delete_run(run_id)
+
+
 def test_a_sweep_in_which_every_trial_failed_is_an_error(plan, tracking_uri, monkeypatch):
     lost = replace(plan, tracking_uri=tracking_uri)
     study = open_study(lost)
     fail = optuna.trial.TrialState.FAIL
     study.add_trial(optuna.create_trial(state=fail, user_attrs={"error": "boom"}))
     monkeypatch.setattr(sweep, "run_trials", lambda *_: None)
-    with pytest.raises(RuntimeError, match="All 1 trials failed; the last said: boom"):
+    with pytest.raises(
+        RuntimeError, match="All 1 trials failed; the last said: boom .*--retry-failed"
+    ):
         run_sweep(lost, lambda _: None)
     tracking = connect(tracking_uri, "planned")
     assert tracking.client.get_run(tracking.find(lost.fingerprint)).info.status == "FAILED"
