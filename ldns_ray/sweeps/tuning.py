@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import optuna
@@ -63,7 +64,7 @@ def run_trials(
     # Tune's handler would end the sweep as if its time had run out; Ctrl-C is to end it as interrupted.
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     progress = Progress(sweep.name, standing, output(sys.stdout, say), detailed=at_once == 1)
-    with Live(parent, standing, page), relayed(progress.heard) as news:
+    with closing(progress), Live(parent, standing, page), relayed(progress.heard) as news:
         trainable = tune.with_parameters(
             run_trial, sweep=sweep, rungs=compared_at, parent_id=parent.run_id, tags=tags,
             threads=max(1, (os.cpu_count() or 1) // at_once), at_once=at_once, tables=tables, news=news,
@@ -81,7 +82,6 @@ def run_trials(
                 failure_config=tune.FailureConfig(max_failures=sweep.retries),
             ),
         ).fit()  # fmt: skip
-    progress.close()
 
 
 def _rungs(sweep: Sweep) -> tuple[int, ...]:
