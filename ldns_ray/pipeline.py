@@ -372,5 +372,8 @@ class Pipeline:
         """Call `function` here, or on a worker with a GPU where the workers have one."""
         if not (self.hardware.workers and self.hardware.gpus_per_worker):
             return function(*args)
-        remote = ray.remote(num_gpus=min(1.0, self.hardware.gpus_per_worker))(function)
+        # Anywhere in the cluster: what Tune reserved for the process of a trial has no GPU where its workers have them.
+        remote = ray.remote(
+            num_gpus=min(1.0, self.hardware.gpus_per_worker), scheduling_strategy="DEFAULT"
+        )(function)
         return ray.get(remote.remote(*args))

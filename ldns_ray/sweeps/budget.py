@@ -15,6 +15,8 @@ from ldns_ray.sweeps.plan import Sweep
 
 RESERVED_CPUS = 1
 """CPUs kept free for Ray Data: a sweep that takes them all waits for itself."""
+WAITING_CPUS = 0.001
+"""Of a trial's process that waits for its workers: Tune refuses one that reserves nothing."""
 
 
 def concurrency(sweep: Sweep, missing: int) -> int:
@@ -59,9 +61,9 @@ def neighbours(sweep: Sweep, at_once: int) -> int:
 
 
 def process_resources(sweep: Sweep) -> dict[str, float]:
-    """What the process of a trial reserves: all that is the trial's, or nothing where its workers have it."""
+    """What the process of a trial reserves: all that is the trial's, or next to nothing where its workers have it."""
     if sweep.workers_per_trial > 1:
-        return {"cpu": 0.0, "gpu": 0.0}
+        return {"cpu": WAITING_CPUS, "gpu": 0.0}
     return {"cpu": sweep.cpus_per_trial, "gpu": sweep.gpus_per_trial}
 
 

@@ -1,5 +1,6 @@
 """A sweep's progress in a terminal: a line for each event that matters, and now and then how all of it stands."""
 
+import contextlib
 import os
 import shutil
 import time
@@ -133,8 +134,11 @@ class Progress:
         self._told = standing.version
 
     def heard(self, news: News) -> None:
-        """Take in what happened; print it if it matters, and a block if it is time for one."""
-        with self.standing.lock:
+        """Take in what happened; print it if it matters, and a block if it is time for one.
+
+        A terminal that is gone ends no sweep.
+        """
+        with self.standing.lock, contextlib.suppress(OSError):
             event = self.standing.heard(news)
             prefix = f"{self._trial(news.number)}  "
             if event:
@@ -164,7 +168,7 @@ class Progress:
 
     def close(self) -> None:
         """Print how the sweep stands at its end, if that is not what was printed last."""
-        with self.standing.lock:
+        with self.standing.lock, contextlib.suppress(OSError):
             self._out.close()
             if self._out.keeps_blocks and self._told == self.standing.version:
                 return

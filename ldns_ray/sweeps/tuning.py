@@ -1,12 +1,11 @@
 """The trials that a sweep lacks, under Ray Tune."""
 
-import contextlib
-import functools
 import math
 import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import optuna
@@ -75,8 +74,7 @@ def run_trials(
     # Tune's handler would end the sweep as if its time had run out; Ctrl-C is to end it as interrupted.
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     progress = Progress(sweep.name, standing, output(sys.stdout, say), detailed=at_once == 1)
-    heard = functools.partial(_hear, progress)
-    with Live(parent, standing, page), relayed(heard) as news:
+    with closing(progress), Live(parent, standing, page), relayed(progress.heard) as news:
         trainable = tune.with_parameters(
             run_trial, sweep=sweep, rungs=compared_at, parent_id=parent.run_id, tags=tags,
             at_once=at_once, guarded=at_once > 1 or "RAY_ADDRESS" in os.environ, tables=tables, news=news,
@@ -90,18 +88,10 @@ def run_trials(
                 max_concurrent_trials=at_once,
             ),
             run_config=tune.RunConfig(
-                name="tune", storage_path=sweep.uri, verbose=0, callbacks=[Ends(study, heard)],
+                name="tune", storage_path=sweep.uri, verbose=0, callbacks=[Ends(study, progress.heard)],
                 failure_config=tune.FailureConfig(max_failures=sweep.retries),
             ),
         ).fit()  # fmt: skip
-    with contextlib.suppress(OSError):
-        progress.close()
-
-
-def _hear(progress: Progress, news: News) -> None:
-    """Tell a person; a terminal that is gone ends no sweep."""
-    with contextlib.suppress(OSError):
-        progress.heard(news)
 
 
 def _rungs(sweep: Sweep) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from ray.tune.execution.placement_groups import resource_dict_to_pg_factory
 
 from ldns_ray.config import Hardware
 from ldns_ray.pipeline import Pipeline
@@ -87,7 +88,9 @@ def test_a_trial_is_its_process_or_its_workers(plan):
     several = replace(
         alone, workers_per_trial=2, cpus_per_trial=4, gpus_per_trial=2, data="streamed"
     )
-    assert budget.process_resources(several) == {"cpu": 0, "gpu": 0}
+    reserved = budget.process_resources(several)
+    assert reserved == {"cpu": budget.WAITING_CPUS, "gpu": 0}
+    assert resource_dict_to_pg_factory(reserved).required_resources == {"CPU": budget.WAITING_CPUS}
     assert budget.hardware(several) == Hardware(2, 1.0, 2.0, data="streamed")
     assert budget.hardware(replace(plan, checkpoint_s=2.0)).checkpoint_s == 2.0
 
