@@ -16,7 +16,7 @@ from ldns_ray import local
 from ldns_ray.data.shards import read_card
 from ldns_ray.logged import COMPARED
 from ldns_ray.tracking.connection import connect
-from search_spaces.speech import SPACE
+from search_spaces.speech import SMALL
 
 pytestmark = pytest.mark.slow
 
@@ -104,10 +104,10 @@ def opened(page: Page, link: str) -> Page:
 def test_the_address_that_a_sweep_prints_shows_its_trials_best_first(made, mlflow, page):
     page.goto(printed(made, "Trials, best first"))
     check_best_first(page, mlflow)
-    assert set(SPACE) <= set(heads(page))
+    assert set(SMALL) <= set(heads(page))
     by_name = {t["name"]: t["params"] for t in mlflow.trials}
     names = shown(page, "attributes.`Run Name`")
-    for setting in SPACE:
+    for setting in SMALL:
         assert shown(page, f"params.`{setting}`") == [by_name[name][setting] for name in names]
 
 
@@ -193,13 +193,34 @@ def test_a_models_page_shows_its_score_and_the_data_behind_it(mlflow, page):
 
 def test_the_sweeps_files_are_listed_at_their_address(mlflow, page):
     page.goto(f"/{mlflow.tracking.link('runs', mlflow.sweep.info.run_id, 'artifacts')}")
-    for name in ("plots", "trials.json"):
+    for name in ("plots", "sweep", "trials.json"):
         expect(page.get_by_text(name, exact=True)).to_be_visible()
     page.get_by_text("trials.json", exact=True).click()
-    setting = next(iter(SPACE))
+    setting = next(iter(SMALL))
     for trial in mlflow.trials:
         row = page.get_by_role("row").filter(has=page.get_by_text(trial["name"], exact=True))
         expect(row).to_contain_text(trial["params"][setting])
+
+
+@pytest.mark.parametrize("picture", ["history", "parallel_coordinates", "slices"])
+def test_the_sweeps_pictures_are_shown_at_their_address(mlflow, page, picture):
+    run_id = mlflow.sweep.info.run_id
+    page.goto(f"/{mlflow.tracking.link('runs', run_id, f'artifacts/sweep/{picture}.png')}")
+    page.wait_for_function(
+        "() => [...document.images].some(i => i.complete && i.naturalWidth > 500 && i.width > 300)"
+    )
+    expect(page.get_by_text(f"sweep/{picture}.png", exact=True)).to_be_visible()
+
+
+def test_the_registered_model_shows_its_champion_and_its_score(made, mlflow, page):
+    best = mlflow.trials[0]["metrics"]["score"]
+    assert f"Registered: Registered as ldns-speech version 1, score {best:.2f}" in made.out
+    page.goto("/#/models/ldns-speech")
+    expect(page.get_by_text("The version called champion has the best score")).to_be_visible()
+    row = page.get_by_role("row").filter(has_text="Version 1")
+    expect(row).to_contain_text("@ champion")
+    page.goto("/#/models/ldns-speech/versions/1")
+    expect(page.get_by_text(f"Score {best:.2f}: 1 is as close as the data is")).to_be_visible()
 
 
 def test_a_trials_report_is_shown_with_its_pictures(mlflow, page):

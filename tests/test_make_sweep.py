@@ -15,15 +15,16 @@ def test_make_sweep_twice_and_stop(made):
     root, token, first = made.root, made.token, made.out
     assert "Traceback" not in first
     lines = first.splitlines()
-    header = next(
-        i for i, line in enumerate(lines) if line.startswith("trial   ") and "score" in line
-    )
-    assert {line.split("  ")[0] for line in lines[header + 2 : header + 4]} == {
-        "trial 1",
-        "trial 2",
-    }
-    for title in ("KL population count", "RMSE correlations", "RMSE mean ISI", "RMSE sd ISI"):
-        assert title in lines[header]
+    table = [i for i, line in enumerate(lines) if line.startswith("trial   ")]
+    assert len(table) == 2, "settings and metrics do not fit one"
+    for header in table:
+        assert {line.split("  ")[0] for line in lines[header + 2 : header + 4]} == {
+            "trial 1",
+            "trial 2",
+        }
+    assert lines[table[0]].split()[:2] == ["trial", "score"]
+    assert lines[table[1]].endswith("RMSE sd ISI (s)")
+    assert max(map(len, lines[table[0] : table[1] + 4])) <= 120
     assert "beside the test split" in first
     assert "PSTH + Poisson" in first
     url = re.search(r"^Results: .* and (http://\S+)$", first, re.M)[1]

@@ -13,6 +13,8 @@ from ldns_ray.data.shards import read_card
 from ldns_ray.data.streaming import Stream
 from ldns_ray.sweeps.plan import Sweep
 
+READ_HERE_BYTES = 64 * 2**20
+"""Trials of this size are read by this process in less time than Ray Data takes to start its own."""
 RESERVED_CPUS = 1
 """CPUs kept free for Ray Data: a sweep that takes them all waits for itself."""
 WAITING_CPUS = 0.001
@@ -93,4 +95,6 @@ def shared_tables(
     say(f"Sweep {sweep.name}: {where}.")
     if not (where.resident and rooms[0].suffices):
         return None
+    if n_bytes <= READ_HERE_BYTES:
+        return {split: [ray.put(table) for table in s.tables()] for split, s in streams.items()}
     return {split: s.materialized().to_arrow_refs() for split, s in streams.items()}
