@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import optuna
 import psutil
 import pytest
-from ldns_ray.sweeps.results import format_result
 from optuna.trial import TrialState
 from ray import tune
 
@@ -17,6 +16,7 @@ from ldns_ray.pipeline import Pipeline
 from ldns_ray.sweeps.plan import Sweep
 from ldns_ray.sweeps.study import StudySearch, open_study
 from ldns_ray.sweeps.sweep import run_sweep
+from ldns_ray.sweeps.tables import format_result
 from ldns_ray.sweeps.trial import trial_experiment
 from ldns_ray.tracking.connection import connect
 from tests.sweeps.planned import RATE

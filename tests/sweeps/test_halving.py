@@ -6,11 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ldns_ray.sweeps.results import format_result
 
 from ldns_ray.settings import override
 from ldns_ray.sweeps import study, tuning
 from ldns_ray.sweeps.sweep import run_sweep
+from ldns_ray.sweeps.tables import format_result
 from ldns_ray.tracking.connection import connect
 from tests.sweeps.planned import RATE, planned
 from tests.sweeps.submitted import result, runs, states
