@@ -1,6 +1,5 @@
 """What a sweep searches: the experiment, the space, the data, and what it is called."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,9 +15,7 @@ from ldns_ray.config import Experiment, Hardware, Reading
 from ldns_ray.data.shards import read_card
 from ldns_ray.settings import did_you_mean, fingerprint, override, settings
 from ldns_ray.sweeps.axes import axes
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-"""Names that can be part of an address, as that of a registered model is."""
+from ldns_ray.tracking.registry import NAME
 
 PLAIN = (bool, int, float, str)
 """Types of values that a study stores as they are."""

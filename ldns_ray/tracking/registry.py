@@ -26,6 +26,7 @@ STOOD = "ldns.stood_for_champion"
 # The tag from which a logged model's page takes the versions that it links to.
 VERSIONS_OF_MODEL = "mlflow.modelVersions"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Names that can be part of an address."""
 
 
 @dataclass(frozen=True)
