@@ -10,7 +10,7 @@ import pytest
 from tests.sweeps.planned import RATE
 from tests.sweeps.submitted import Submitted, check_histories, overrides, result, runs, states
 
-EPOCHS = {"autoencoder": 3, "diffusion": 200}
+EPOCHS = {"autoencoder": 3, "diffusion": 60}
 POINTS = [
     {"autoencoder.n_latents": 8, "diffusion.width": 48, RATE: rate, "diffusion.smooth_l1_beta": 0.04,
      "observation.kind": "poisson"}
