@@ -18,7 +18,7 @@ from tests.sweeps.planned import planned
 ROOT = Path(__file__).resolve().parents[2]
 FIXED_S, SHARE = 15.0, 0.05
 """Allowed: start and end of Ray, of Tune and of the trial's process; and a share of what the pipeline takes."""
-SETTINGS = ("autoencoder.optimisation.epochs=20", "diffusion.optimisation.epochs=40")
+SETTINGS = ("autoencoder.optimisation.epochs=10", "diffusion.optimisation.epochs=20")
 """About forty seconds on two idle cores."""
 
 
@@ -81,5 +81,6 @@ def test_a_sweep_of_one_trial_costs_little_more_than_its_trial(dataset, tmp_path
         root = tmp_path / f"swept-{turn}"
         took = seconds("sweep_lorenz", root, "--space", "one_point", "--n-trials", "1", "--data", dataset)  # fmt: skip
         swept.append(took - evaluated_s(root, "test"))
+    print(f"plain {plain} s, sweep without its test evaluation {swept} s")
     allowed = min(plain) + FIXED_S + SHARE * min(plain)
-    assert min(swept) <= allowed, f"plain {plain} s, sweep without its test evaluation {swept} s"
+    assert min(swept) <= allowed
