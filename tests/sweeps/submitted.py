@@ -43,7 +43,7 @@ class Submitted:
         assert self.process.stdout is not None
         self.lines.extend(line.rstrip("\n") for line in self.process.stdout)
 
-    def wait_for(self, text: str, limit_s: float = 120.0) -> str:
+    def wait_for(self, text: str, limit_s: float = 240.0) -> str:
         """The first line that holds `text`."""
         deadline = time.monotonic() + limit_s
         while time.monotonic() < deadline:
@@ -67,7 +67,7 @@ class Submitted:
         self.process.wait()
         psutil.wait_procs(family, timeout=30)
 
-    def end(self, limit_s: float = 300.0) -> str:
+    def end(self, limit_s: float = 600.0) -> str:
         """What it printed, once it has ended well."""
         assert self.process.wait(limit_s) == 0, "\n".join(self.lines) + self.said()
         self._reader.join(10)

@@ -64,6 +64,9 @@ def evaluated_s(root, split):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    "LDNS_OVERHEAD" not in os.environ, reason="whole processes are timed: set LDNS_OVERHEAD=1 on an idle machine"
+)  # fmt: skip
 def test_a_sweep_of_one_trial_costs_little_more_than_its_trial(dataset, tmp_path, monkeypatch):
     """The sweep also scores its best model on the test split, which is no overhead. In turns, the faster of two each."""
     (tmp_path / "one_point.py").write_text(
