@@ -33,6 +33,10 @@ class Parts:
     latents_uri: str
     """Folder of the latents, with their statistics."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Where they are alone travels to other processes, not what was read here."""
+        return Parts, (self.experiment, self.data_uri, self.autoencoder_uri, self.latents_uri)
+
     @cached_property
     def card(self) -> Card:
         return read_card(self.data_uri)

@@ -19,7 +19,6 @@ from ldns_ray.parts import trained_denoiser
 from ldns_ray.pipeline import Pipeline
 from ldns_ray.probe import Probe, SampleScore
 from ldns_ray.settings import override
-from ldns_ray.training import job
 from tests.pipelines import (
     Interrupted,
     Interrupting,
@@ -156,10 +155,12 @@ def test_workers_score_as_this_process_does(trained, tmp_path):
         assert row.get("score", 0) == pytest.approx(other.get("score", 0), rel=0.01)
 
 
-def test_scores_outlive_an_interruption(tiny, tmp_path, monkeypatch):
+def test_scores_outlive_an_interruption(tiny, tmp_path):
     """The score of an epoch before it is told again, the same, and the next is that of an uninterrupted training."""
-    monkeypatch.setattr(job, "CHECKPOINT_SECONDS", 1e9)
-    pipeline, first = watched(fresh(tiny, tmp_path), Interrupting("diffusion"), probe=FEW)
+    rarely = Hardware(workers=0, checkpoint_s=1e9)
+    pipeline, first = watched(
+        fresh(tiny, tmp_path), Interrupting("diffusion"), probe=FEW, hardware=rarely
+    )
     with pytest.raises(Interrupted):
         pipeline.run("diffusion")
     again, second = watched(pipeline)
