@@ -27,6 +27,8 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+# Ray's workers give way to everything else on the machine, and would wait for it; here, tests wait for them.
+os.environ.setdefault("RAY_worker_niceness", "0")
 # For the object store of the fixture `s3`, which asks for some and checks none. Ray's workers take them from here.
 for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
     os.environ.setdefault(name, "testing")

@@ -17,7 +17,7 @@ from tests.sweeps.submitted import (
     states,
 )
 
-EPOCHS = {"autoencoder": 60, "diffusion": 200}
+EPOCHS = {"autoencoder": 24, "diffusion": 80}
 POINTS = [
     {"autoencoder.n_latents": 8, "diffusion.width": 48, "diffusion.optimisation.learning_rate": 0.002,
      "diffusion.smooth_l1_beta": 0.04, "observation.kind": "poisson"},
