@@ -14,7 +14,6 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.exceptions import ExperimentalWarning
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 MIN_TRIALS = 10
@@ -73,6 +72,9 @@ def importances(study: optuna.Study, min_trials: int = MIN_TRIALS) -> dict[str, 
     points = [{name: c.values[i] for name, c in columns.items()} for i in range(len(trials))]
     if not scores or all(point == points[0] for point in points):
         return {}
+    # Imported here: the forest's library takes a second, which most of a sweep can do without.
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
     plain = optuna.create_study(storage=optuna.storages.InMemoryStorage())
     distributions: dict[str, BaseDistribution] = {n: c.distribution for n, c in columns.items()}
     plain.add_trials(

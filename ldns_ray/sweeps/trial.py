@@ -11,7 +11,6 @@ import pyarrow as pa
 import torch
 from ray import tune
 from ray.exceptions import RayError
-from ray.util.queue import Queue
 
 from ldns_ray.config import Experiment
 from ldns_ray.observers import Several, Terminal, Tracked
@@ -27,6 +26,7 @@ from ldns_ray.tracking import notes
 from ldns_ray.tracking.connection import connect
 from ldns_ray.tracking.experiments import Tracking
 from ldns_ray.tracking.runs import Run
+from ldns_ray.training.distributed import Relay
 
 ERROR_TAG = "ldns.error"
 """Tag of a trial's run in MLflow: the error that ended its last attempt, in a line."""
@@ -76,7 +76,7 @@ def run_trial(
     at_once: int,
     guarded: bool,
     tables: Any,
-    news: Queue,
+    news: Relay,
 ) -> None:
     """The pipeline at a point of the search space, as a child of the sweep's run in MLflow.
 
@@ -126,10 +126,10 @@ def run_trial(
         tune.report({SCORE: score})
 
 
-def _send(queue: Queue, news: News) -> None:
+def _send(relay: Relay, news: News) -> None:
     """Tell it, if anyone is there to hear it: no trial ends for want of a listener."""
     with contextlib.suppress(RayError):
-        queue.put(news)
+        relay.put(news)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ import ray.train
 import ray.train.torch
 import torch
 import torch.distributed
+from ray import cloudpickle
 from ray.util.queue import Empty, Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from torch import Tensor
@@ -170,9 +171,24 @@ def on_this_node() -> NodeAffinitySchedulingStrategy:
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
+class Relay:
+    """The end of a queue that other processes put into.
+
+    Items travel as bytes: the process that keeps them would else import all that they are made of, for seconds, while
+    whoever put the first one waits.
+    """
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    def put(self, item: Any) -> None:
+        """Hand `item` over. Raises RayError where nobody is there to take it."""
+        self._queue.put(cloudpickle.dumps(item))
+
+
 @contextlib.contextmanager
-def relayed(handle: Callable[[Any], None]) -> Iterator[Queue]:
-    """A queue for other processes: what they put into it is handed to `handle`, by a thread of this one.
+def relayed(handle: Callable[[Any], None]) -> Iterator[Relay]:
+    """For other processes: what they put is handed to `handle`, by a thread of this one.
 
     After an error of `handle` nothing more is handed to it; the error is raised when the block ends. The queue lives
     on the node of this process: it is lost only where this process is lost too.
@@ -191,14 +207,14 @@ def relayed(handle: Callable[[Any], None]) -> Iterator[Queue]:
                 continue
             if not errors:
                 try:
-                    handle(item)
+                    handle(cloudpickle.loads(item))
                 except Exception as error:
                     errors.append(error)
 
     thread = threading.Thread(target=hand_over, daemon=True)
     thread.start()
     try:
-        yield queue
+        yield Relay(queue)
     finally:
         stop.set()
         thread.join(timeout=10)
