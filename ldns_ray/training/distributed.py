@@ -63,13 +63,11 @@ def _train_worker(settings: dict[str, Any]) -> None:
     else:
         _quieten()
         data = job.streamed(workers, through_ray=True)
-    every = max(1, job.optimisation.epochs // 50)
 
     def on_epoch(row: dict[str, float], checkpoint: Callable[[], bytes]) -> None:
         if workers.rank == 0:
+            # Not by `ray.train.report`: it waits until the driver has polled, 2 s an epoch.
             queue.put(("epoch", row))
-        if row["epoch"] % every == 0 or row["epoch"] == job.optimisation.epochs:
-            ray.train.report(row)
 
     def on_saved(rows: list[dict[str, float]]) -> None:
         queue.put(("saved", rows))
