@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import select
@@ -44,6 +45,8 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\n")
         sys.exit(130)
+    finally:
+        gc.freeze()  # else the interpreter walks all objects once more before it ends, for a second or two
 
 
 def _unread() -> bool:

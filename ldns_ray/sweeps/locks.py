@@ -70,8 +70,12 @@ def stage_guard(
 
 
 @contextlib.contextmanager
-def alone(name: str, file: str = "", patience_s: float = PATIENCE_S) -> Iterator[None]:
+def alone(
+    name: str, file: str = "", *, shared: bool = True, patience_s: float = PATIENCE_S
+) -> Iterator[None]:
     """Nobody else runs `name` meanwhile: no process of this cluster, nor one that locks the same local file.
+
+    shared: whether others may use the cluster; in one's own the file is enough.
 
     The cluster needs time to notice that a driver was killed, and to end its trials: it gets `patience_s`.
     Raises JobError if another process is at it then.
@@ -79,12 +83,13 @@ def alone(name: str, file: str = "", patience_s: float = PATIENCE_S) -> Iterator
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(open(file, "w")) if file else None
         holder, locked = None, False
+        in_cluster = shared and ray.is_initialized()
         deadline = time.monotonic() + patience_s
         while True:
             locked = locked or opened is None or _lock(opened.fileno())
-            if locked and ray.is_initialized() and holder is None:
+            if locked and in_cluster and holder is None:
                 holder = _hold(name)
-            if locked and (holder is not None or not ray.is_initialized()):
+            if locked and (holder is not None or not in_cluster):
                 break
             if time.monotonic() > deadline:
                 raise JobError(

@@ -43,6 +43,7 @@ from ldns_ray.tracking.experiments import Tracking
 from ldns_ray.tracking.registry import register
 from ldns_ray.tracking.runs import Run
 from ldns_ray.tracking.tags import command_line
+from ldns_ray.training.distributed import ray_is_shared
 
 Say = Callable[[str], None]
 
@@ -64,7 +65,7 @@ def run_sweep(sweep: Sweep, say: Say = print) -> dict[str, Any]:
     card = _check(sweep)
     introduce(tracking)
     with (
-        alone(f"sweep-{sweep.fingerprint}", _lock_file(sweep)),
+        alone(f"sweep-{sweep.fingerprint}", _lock_file(sweep), shared=ray_is_shared()),
         tracking.run(
             f"{sweep.name} sweep", key=sweep.fingerprint, tags={"ldns.kind": "sweep"}
         ) as parent,

@@ -33,7 +33,7 @@ from ldns_ray.sweeps.study import (
 from ldns_ray.sweeps.trial import TRIAL_TAGS, run_trial
 from ldns_ray.tracking.runs import Run
 from ldns_ray.tracking.tags import standard_tags
-from ldns_ray.training.distributed import relayed
+from ldns_ray.training.distributed import ray_is_shared, relayed
 
 
 def run_trials(
@@ -77,7 +77,7 @@ def run_trials(
     with closing(progress), Live(parent, standing, page), relayed(progress.heard) as news:
         trainable = tune.with_parameters(
             run_trial, sweep=sweep, rungs=compared_at, parent_id=parent.run_id, tags=tags,
-            at_once=at_once, guarded=at_once > 1 or "RAY_ADDRESS" in os.environ, tables=tables, news=news,
+            at_once=at_once, guarded=at_once > 1 or ray_is_shared(), tables=tables, news=news,
         )  # fmt: skip
         tune.Tuner(
             tune.with_resources(trainable, process_resources(sweep)),

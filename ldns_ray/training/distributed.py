@@ -250,6 +250,11 @@ def _quieten() -> None:
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
 
 
+def ray_is_shared() -> bool:
+    """Whether `connect_ray` joins a cluster, which others may use too."""
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
 def connect_ray() -> None:
     """Join the Ray cluster that RAY_ADDRESS or the running job names, or start one in this process, quietly."""
     # Tune's new output prints boxes even when silent.
@@ -257,7 +262,7 @@ def connect_ray() -> None:
     _quieten()
     if not ray.is_initialized():
         # Left to itself, Ray would look for the cluster that was last started on this machine, gone or not.
-        address = os.environ.get("RAY_ADDRESS") or "local"
+        address = os.environ["RAY_ADDRESS"] if ray_is_shared() else "local"
         ray.init(
             address, logging_level=logging.WARNING, log_to_driver=False, include_dashboard=False
         )
