@@ -23,6 +23,11 @@ from ldns_ray.tracking.connection import connect
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def _heed_ctrl_c() -> None:
+    """What a shell starts in the background ignores it, and hands that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Submitted:
     """A sweep's driver, in a session of its own; its Ray dies with it."""
 
@@ -34,7 +39,7 @@ class Submitted:
         self.errors = log.open("w")
         self.process = subprocess.Popen(
             [sys.executable, "jobs/sweep_speech.py", *arguments], cwd=ROOT, env=env, text=True,
-            stdout=subprocess.PIPE, stderr=self.errors, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=self.errors, start_new_session=True, preexec_fn=_heed_ctrl_c,
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
