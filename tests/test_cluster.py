@@ -117,6 +117,7 @@ def test_every_machine_has_the_same_versions(cluster):
         ("RAY_AUTH_MODE", "token"),
         ("RAY_USAGE_STATS_ENABLED", "0"),
         ("LDNS_ROOT", "s3://BUCKET/ldns"),
+        ("LDNS_OPTUNA_STORAGE", "postgresql+psycopg2://ldns@TRACKING_HOST/optuna"),
         ("MLFLOW_TRACKING_URI", "https://TRACKING_HOST"),
     ],
 )
