@@ -13,6 +13,7 @@ from mlflow.utils import credentials
 from packaging.requirements import Requirement
 
 from ldns_ray.sweeps import places
+from ldns_ray.sweeps.command import sweep_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 CLUSTER = ROOT / "cluster.yaml"
@@ -167,3 +168,14 @@ def test_mlflow_finds_its_user_in_the_file(tmp_path, monkeypatch):
 def test_the_dashboard_is_not_open_to_the_network(cluster):
     (start,) = [c for c in cluster["head_start_ray_commands"] if "ray start" in c]
     assert "--dashboard-host=127.0.0.1" in start
+
+
+def test_sweeps_there_need_no_option_for_their_study(environment, monkeypatch):
+    """A root on S3 holds no study: its database is the cluster's."""
+    monkeypatch.delenv("LDNS_OPTUNA_STORAGE", raising=False)
+    assert sweep_parser("", "", {}, "speech_small").parse_args([]).optuna_storage == ""
+    monkeypatch.setenv("LDNS_OPTUNA_STORAGE", environment["LDNS_OPTUNA_STORAGE"])
+    args = sweep_parser("", "", {}, "speech_small").parse_args([])
+    assert args.optuna_storage == "postgresql+psycopg2://ldns@TRACKING_HOST/optuna"
+    args = sweep_parser("", "", {}, "speech_small").parse_args(["--optuna-storage", "sqlite://"])
+    assert args.optuna_storage == "sqlite://"
