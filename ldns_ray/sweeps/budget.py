@@ -26,16 +26,36 @@ def concurrency(sweep: Sweep, missing: int) -> int:
 
     Raises ValueError if none does.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    fits = max((_fitting(sweep, nodes, spared) for spared in range(len(nodes))), default=0)
+    fits = fitting(sweep)
     if fits < 1:
-        has = [f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in nodes]
-        raise ValueError(
-            f"A trial needs {sweep.cpus_per_trial:g} CPUs and {sweep.gpus_per_trial:g} GPUs beside {RESERVED_CPUS} CPU "
-            f"for data, the cluster's nodes have {'; '.join(has)}. "
-            "Lower --cpus-per-trial or --gpus-per-trial, or add nodes."
-        )
+        raise ValueError(f"{lack(sweep)} Lower --cpus-per-trial or --gpus-per-trial, or add nodes.")
     return min(fits, sweep.max_concurrent or fits, missing)
+
+
+def fitting(sweep: Sweep) -> int:
+    """Trials that fit the nodes of the running cluster at the same time, CPUs for Ray Data left aside."""
+    nodes = _nodes()
+    able = [i for i, node in enumerate(nodes) if node.get("CPU", 0) >= RESERVED_CPUS]
+    return max((_fitting(sweep, nodes, spared) for spared in able), default=0)
+
+
+def lack(sweep: Sweep) -> str:
+    """What a trial needs, and what there is, where it fits no node."""
+    has = [f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in _nodes()]
+    return f"{needs(sweep)}, the cluster's nodes have {'; '.join(has)}."
+
+
+def needs(sweep: Sweep) -> str:
+    """What a trial needs, in words."""
+    return (
+        f"A trial needs {sweep.cpus_per_trial:g} CPUs and {sweep.gpus_per_trial:g} GPUs beside {RESERVED_CPUS} CPU "
+        "for data"
+    )
+
+
+def _nodes() -> list[dict[str, float]]:
+    """What the nodes of the running cluster have in all, by resource."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def _fitting(sweep: Sweep, nodes: Sequence[Mapping[str, float]], spared: int) -> int:

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,8 +82,8 @@ def sweep_parser(
     )
     p.add_argument(
         "--optuna-storage",
-        default="",
-        help="database URL of the Optuna study (default: a file under the root)",
+        default=os.environ.get("LDNS_OPTUNA_STORAGE", ""),
+        help="database URL of the Optuna study (default: LDNS_OPTUNA_STORAGE, else a file under the root)",
     )
     add_root(p)
     add_tracking(p)

@@ -12,10 +12,11 @@ import optuna
 from ray import tune
 
 from ldns_ray.pipeline import verify
-from ldns_ray.sweeps.budget import concurrency, process_resources, shared_tables
+from ldns_ray.sweeps.budget import process_resources, shared_tables
 from ldns_ray.sweeps.live import Live
 from ldns_ray.sweeps.news import News, ending
 from ldns_ray.sweeps.news import told as told_by
+from ldns_ray.sweeps.places import Places, places
 from ldns_ray.sweeps.plan import Sweep
 from ldns_ray.sweeps.progress import Progress, output
 from ldns_ray.sweeps.standing import Standing
@@ -62,30 +63,43 @@ def run_trials(
     if study.get_trials(deepcopy=False):
         say(f"Sweep {sweep.name}: goes on, {n_ended} of {sweep.n_trials} trials have ended.")
     until = time.monotonic() + sweep.hours * 3600 if sweep.hours else math.inf
-    at_once = concurrency(sweep, missing)
+    with places(sweep, missing, say) as room:
+        _tune(sweep, study, parent, page, say, room, missing, until)
+
+
+def _tune(
+    sweep: Sweep,
+    study: optuna.Study,
+    parent: Run,
+    page: Callable[[str], str],
+    say: Callable[[str], None],
+    room: Places,
+    missing: int,
+    until: float,
+) -> None:
+    """Run `missing` trials, in the places of `room`, none of them begun after `until`; the rest as in `run_trials`."""
     say(f"Sweep {sweep.name}: {verify(sweep.data_uri)}.")
-    tables = shared_tables(sweep, at_once, say)
+    tables = shared_tables(sweep, room.most, say)
     tags = {k: v for k, v in standard_tags().items() if "source" in k} | TRIAL_TAGS
     compared_at = _rungs(sweep)
     search = StudySearch(
         study, sweep.distributions, sweep.seed, compared_at, sweep.reduction_factor, until
     )
-    standing = Standing(sweep.n_trials, at_once, told_by(study))
+    standing = Standing(sweep.n_trials, room.now, told_by(study))
     # Tune's handler would end the sweep as if its time had run out; Ctrl-C is to end it as interrupted.
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-    progress = Progress(sweep.name, standing, output(sys.stdout, say), detailed=at_once == 1)
+    progress = Progress(sweep.name, standing, output(sys.stdout, say), detailed=room.most == 1)
     with closing(progress), Live(parent, standing, page), relayed(progress.heard) as news:
         trainable = tune.with_parameters(
             run_trial, sweep=sweep, rungs=compared_at, parent_id=parent.run_id, tags=tags,
-            at_once=at_once, guarded=at_once > 1 or ray_is_shared(), tables=tables, news=news,
+            at_once=room.most, guarded=room.most > 1 or ray_is_shared(), tables=tables, news=news,
         )  # fmt: skip
         tune.Tuner(
             tune.with_resources(trainable, process_resources(sweep)),
             tune_config=tune.TuneConfig(
                 num_samples=missing,
-                search_alg=search,
+                search_alg=room.limiting(search),
                 scheduler=Halving(search),
-                max_concurrent_trials=at_once,
             ),
             run_config=tune.RunConfig(
                 name="tune", storage_path=sweep.uri, verbose=0, callbacks=[Ends(study, progress.heard)],

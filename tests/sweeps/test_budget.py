@@ -37,6 +37,8 @@ def cluster(monkeypatch):
         ([{"CPU": 9}], {"max_concurrent": 50}, 8),
         ([{"CPU": 9}], {"cpus_per_trial": 3}, 2),
         ([{"CPU": 1}], {"cpus_per_trial": 0.1}, 0),
+        ([{}, {"CPU": 1}], {}, 0),
+        ([{}, {"CPU": 8, "GPU": 1}], {"cpus_per_trial": 2}, 3),
         ([{"CPU": 2}], {"cpus_per_trial": 0.1}, 10),
         ([{"CPU": 9, "GPU": 2}], {"gpus_per_trial": 0.5}, 4),
         ([{"CPU": 9, "GPU": 4}], {"gpus_per_trial": 0.75}, 4),
