@@ -1,19 +1,35 @@
-"""Sample new trials from a trained model into a dataset."""
+"""Sample new trials from a trained model into a dataset, and record it in MLflow.
+
+The same request gives the same dataset, file by file, for any number of workers. Killed or interrupted, the same
+command samples only what is missing.
+"""
 
 import argparse
+import math
+import shlex
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from ldns_ray.cli import add_output, add_seed, job_parser, run
+from ldns_ray import storage
+from ldns_ray.cli import add_output, add_root, add_seed, add_tracking, default_root, job_parser, run
+from ldns_ray.data.card import Card
 from ldns_ray.data.conditions import TrialConditions, is_condition_file, read_conditions
+from ldns_ray.data.shard_writer import SHARD_BYTES
 from ldns_ray.data.shards import load_trialset
+from ldns_ray.logged import log_sampling
 from ldns_ray.models.conditioning import LENGTH
 from ldns_ray.models.ldns import LDNS
-from ldns_ray.stages import sample_dataset
+from ldns_ray.sampling.dataset import InProcess, Work, carry_out
+from ldns_ray.sampling.places import check_free
+from ldns_ray.sampling.plan import plan_samples
+from ldns_ray.sampling.progress import Progress
+from ldns_ray.tracking.connection import connect, default_uri
 
 EXAMPLES = """examples:
   500 trials like the training trials, in length and condition:
@@ -31,7 +47,12 @@ EXAMPLES = """examples:
   ten trials of every line of a table, guided:
     printf 'angle.0,angle.1,n_bins\\n1,0,140\\n0,1,140\\n' > angles.csv
     python jobs/sample.py MODEL --conditions angles.csv --n 20 --guidance 2 --out data/sampled
+
+  a million trials by eight workers of a Ray cluster; after a crash, the same command goes on:
+    RAY_ADDRESS=auto python jobs/sample.py MODEL --n 1_000_000 --workers 8 --out s3://bucket/sampled
 """
+
+SECONDS_BETWEEN_LINES = 15.0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -71,6 +92,21 @@ def parser() -> argparse.ArgumentParser:
         "model trained with diffusion.condition_dropout",
     )  # fmt: skip
     add_seed(p, "same seed, same spikes")
+    p.add_argument("--workers", type=int, default=0,
+                   help="Ray actors that share the trials out; 0 samples in this process, without Ray (default: 0). Each "
+                   "computes with one thread: take as many as there are cores")  # fmt: skip
+    p.add_argument(
+        "--gpus-per-worker", type=float, default=0.0, help="GPUs of each worker (default: 0)"
+    )
+    p.add_argument(
+        "--cpus-per-worker", type=float, default=1.0, help="CPUs of each worker (default: 1)"
+    )
+    p.add_argument(
+        "--shard-mb", type=float, default=SHARD_BYTES / 2**20,
+        help="uncompressed size of a file, roughly; a worker is busy with one at a time (default: 96)",
+    )  # fmt: skip
+    add_root(p)
+    add_tracking(p)
     return p
 
 
@@ -104,10 +140,33 @@ def _lengths(text: str, n: int) -> np.ndarray:
     return np.resize(lengths, n)
 
 
+def _line(say: Callable[[str], None]) -> Callable[[Progress], None]:
+    """Says how far it has come, now and then."""
+    last = time.monotonic()
+
+    def show(progress: Progress) -> None:
+        nonlocal last
+        if time.monotonic() - last > SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            say(f"{'samples':<12} {progress}")
+
+    return show
+
+
+def _work(args: argparse.Namespace) -> Work:
+    """Who samples."""
+    if not args.workers:
+        return InProcess(n_threads=1)
+    from ldns_ray.sampling.cluster import OnCluster
+
+    return OnCluster(args.workers, args.cpus_per_worker, args.gpus_per_worker)
+
+
 def main(argv: list[str]) -> int:
     args = parser().parse_args(argv)
     if args.n < 0:
         raise ValueError(f"--n must be at least 1, or 0 for as many as in training, got {args.n}.")
+    _check_workers(args)
     model = LDNS.load(args.model)
     n = args.n or len(model.training.n_bins_S)
     n_bins, condition, covariates = None, None, None
@@ -118,13 +177,39 @@ def main(argv: list[str]) -> int:
         n_bins, condition, covariates = asked.n_bins, asked.conditions, asked.covariates
     if args.lengths:
         n_bins = _lengths(args.lengths, n)
-    sample_dataset(
-        args.model, args.out, n, sampler=args.sampler, n_steps=args.n_steps, seed=args.seed, guidance=args.guidance,
-        n_bins=n_bins, condition=condition, covariates=covariates, overwrite=args.overwrite,
+    work, uri = _work(args), storage.absolute(storage.new_folder(args.out))
+    planned = plan_samples(
+        model, storage.absolute(args.model), n, sampler=args.sampler, n_steps=args.n_steps, seed=args.seed,
+        guidance=args.guidance, n_bins=n_bins, condition=condition, covariates=covariates, device=work.device,
+        shard_bytes=int(args.shard_mb * 2**20),
     )  # fmt: skip
+    check_free(planned, uri, args.overwrite)
+    tracking = connect(args.tracking_uri or default_uri(default_root(args.root)), "sample")
+    if args.workers:
+        from ldns_ray.training.distributed import connect_ray
+
+        connect_ray()
+
+    def sample() -> Card:
+        return carry_out(
+            planned, model, uri, work, overwrite=args.overwrite, on_progress=_line(print)
+        )
+
+    command = shlex.join(["python", "jobs/sample.py", *argv])
+    url = log_sampling(tracking, planned, uri, command, sample)
     print(f"{n} trials of {len(model.unit_names)} units.")
-    print(f"Results: {args.out}")
+    print(f"Results: {args.out} and {url}")
     return 0
+
+
+def _check_workers(args: argparse.Namespace) -> None:
+    for option in ("workers", "cpus_per_worker", "gpus_per_worker"):
+        value = getattr(args, option)
+        if not 0 <= value < math.inf:
+            name = option.replace("_", "-")
+            raise ValueError(f"--{name} must be finite and non-negative, got {value:g}.")
+    if not 0 < args.shard_mb < math.inf:
+        raise ValueError(f"--shard-mb must be positive and finite, got {args.shard_mb:g}.")
 
 
 if __name__ == "__main__":

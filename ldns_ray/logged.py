@@ -1,11 +1,12 @@
-"""What runs in MLflow hold of evaluations, and what their pages say."""
+"""What runs in MLflow hold of evaluations and of sampled datasets, and what their pages say."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ldns_ray import storage
+from ldns_ray.data.card import Card
 from ldns_ray.evaluation.assessment import BASELINES
 from ldns_ray.evaluation.catalogue import SCORED
 from ldns_ray.evaluation.comparison import metric_rows
@@ -14,10 +15,11 @@ from ldns_ray.evaluation.decoding.conditional import conditional_metrics
 from ldns_ray.evaluation.reporting.results import PLOTS, REPORT, UNITS, rows_of
 from ldns_ray.pipeline import Pipeline
 from ldns_ray.revision import commit
-from ldns_ray.settings import settings
+from ldns_ray.sampling.plan import Plan
+from ldns_ray.settings import fingerprint, settings
 from ldns_ray.tracking import notes
 from ldns_ray.tracking.experiments import Tracking
-from ldns_ray.tracking.runs import Run
+from ldns_ray.tracking.runs import FINGERPRINT, Run
 
 COMPARED = (
     "score", "baseline_score", *(m.name for m in SCORED), *(f"{m.name}_over_floor" for m in SCORED),
@@ -117,6 +119,34 @@ def log_comparison(
                 samples={name: notes.origin(where, other.provenance) for (name, where), other in samples},
                 result=f"{outcome_note(summary)} {notes.link('Report', run.link(REPORT))}.", command=command,
                 commit=commit(),
+            )
+        )  # fmt: skip
+        return run.url
+
+
+def log_sampling(
+    tracking: Tracking, plan: Plan, uri: str, command: str, sample: Callable[[], Card]
+) -> str:
+    """A run for a dataset of samples that `sample` writes to `uri`, and that leads back to its model. Its address.
+
+    Sampling that was interrupted goes on in the same run. Where this store has the model, the run has it as its input.
+    """
+    tags = {
+        "ldns.kind": "sample", "ldns.model": plan.model_uri, FINGERPRINT: plan.model_fingerprint, "ldns.samples": uri,
+    }  # fmt: skip
+    key = fingerprint("sample", plan.key, uri)
+    with tracking.run(f"sample {storage.name_of(uri)}", key=key, tags=tags) as run:
+        run.params({f"sampling.{name.replace(' ', '_')}": x for name, x in plan.choices.items()})
+        model = tracking.find_model(plan.model_fingerprint)
+        if model:
+            run.model(model, "input")
+        card = sample()
+        profile = {"trials": card.n_trials, **card.provenance}
+        run.dataset(card.name, card.fingerprint, uri, "sampled", profile)
+        run.describe(
+            notes.sampling_run(
+                card.n_trials, notes.dataset(card.name, card.fingerprint, uri), notes.origin(uri, card.provenance),
+                command=command, commit=commit(),
             )
         )  # fmt: skip
         return run.url

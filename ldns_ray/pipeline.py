@@ -37,8 +37,9 @@ from ldns_ray.models.conditioning import LENGTH
 from ldns_ray.parts import Parts, trained_denoiser
 from ldns_ray.probe import Probe, SampleScore
 from ldns_ray.revision import commit
+from ldns_ray.sampling.dataset import sample_dataset
 from ldns_ray.settings import fingerprint, settings, to_dict
-from ldns_ray.stages import best_device, encode_dataset, fit_observation, sample_dataset
+from ldns_ray.stages import best_device, encode_dataset, fit_observation
 from ldns_ray.training.job import TrainingJob
 from ldns_ray.training.loop import Scoring
 from ldns_ray.training.start import start

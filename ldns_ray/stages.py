@@ -1,4 +1,4 @@
-"""What is done to whole datasets between trainings: encode, fit the observation model, sample.
+"""What is done to whole datasets between trainings: encode, fit the observation model; where samples come from.
 
 Plain functions of URIs and models, called in a job's process or on a worker with a GPU.
 """
@@ -22,7 +22,6 @@ from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.blocks import BLOCK, decode, encode
 from ldns_ray.models.ldns import LDNS
 from ldns_ray.models.observation import SpikeHistory, fit_spike_history
-from ldns_ray.revision import commit
 
 
 def best_device() -> torch.device:
@@ -117,58 +116,6 @@ def fit_observation(
     return fit_spike_history(
         trials.spikes_list(), rates, n_history=history_bins, count_cap=count_cap
     )
-
-
-def sample_dataset(
-    model_uri: str,
-    out_uri: str,
-    n: int,
-    *,
-    sampler: str,
-    n_steps: int,
-    seed: int,
-    guidance: float = 1.0,
-    n_bins: int | Sequence[int] | np.ndarray | None = None,
-    condition: Mapping[str, np.ndarray] | None = None,
-    covariates: Mapping[str, Sequence[np.ndarray]] | None = None,
-    overwrite: bool = True,
-) -> Card:
-    """Sample `n` trials from the model at `model_uri` into a dataset: spikes, rates, latents, conditions.
-
-    Its card's provenance leads back to the model, the data it was trained on, and the code: see `origin`.
-    """
-    model = LDNS.load(model_uri).to(best_device())
-    # All at once, so that what is wrong with a late trial is told before the first is sampled.
-    requests = model.requests(n, n_bins, condition, covariates, seed=seed)
-
-    def all_trials() -> Iterator[Trial]:
-        for start in range(0, n, BLOCK):
-            stop = min(start + BLOCK, n)
-            asked = requests.rows(start, stop)
-            block = model.sample(
-                stop - start, n_bins=asked.n_bins, condition=asked.conditions, covariates=asked.covariates, sampler=sampler, n_steps=n_steps,
-                guidance=guidance, seed=seed, first_trial=start,
-            )  # fmt: skip
-            for i in range(stop - start):
-                yield Trial(
-                    spikes=block.spikes[i],
-                    trial_id=f"sample-{start + i:07d}",
-                    session="sampled",
-                    split="test",
-                    covariates={k: v[i] for k, v in block.covariates.items()},
-                    conditions={k: v[i] for k, v in block.conditions.items()},
-                    rates=block.rates[i],
-                    latents=block.latents[i],
-                )
-
-    return write_dataset(
-        all_trials(), out_uri, name="LDNS samples", bin_width_s=model.bin_width_s, source="sampled by ldns_ray",
-        unit_names=model.unit_names, overwrite=overwrite,
-        provenance={
-            **origin(model, model_uri), "commit": commit(), "sampler": sampler, "n_steps": n_steps, "guidance": guidance,
-            "seed": seed,
-        },
-    )  # fmt: skip
 
 
 def origin(model: LDNS, model_uri: str) -> dict[str, str]:

@@ -159,6 +159,16 @@ def trained(tiny: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Pipel
 
 
 @pytest.fixture(scope="session")
+def sampler_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model of random weights that was told angle and velocity, and has a spike history."""
+    from tests.models import untrained
+
+    folder = tmp_path_factory.mktemp("sampler") / "model"
+    untrained.model(("angle", "length"), ("velocity",), history=True, droppable=True).save(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
 def tracking_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tracking store, shared, since making one takes seconds. Runs are told apart by experiment and key."""
     return f"sqlite:///{tmp_path_factory.mktemp('tracking') / 'mlflow.db'}"

@@ -66,6 +66,12 @@ def files(root):
     return {p: p.stat().st_mtime_ns for p in Path(root).rglob("*") if p.is_file()}
 
 
+def contents(folder):
+    """The content of all files of a folder, by their paths in it."""
+    found = (path for path in sorted(Path(folder).rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
 def weights(pipeline, stage):
     return storage.read_bytes(pipeline.uri(stage, "weights.safetensors"))
 

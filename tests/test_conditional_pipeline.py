@@ -8,8 +8,8 @@ import pytest
 from ldns_ray.data.shards import load_trialset
 from ldns_ray.models.ldns import LDNS
 from ldns_ray.pipeline import Pipeline
+from ldns_ray.sampling.dataset import sample_dataset
 from ldns_ray.settings import override
-from ldns_ray.stages import sample_dataset
 from tests.pipelines import reaches, tiny_reach, watched
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -26,9 +26,13 @@ def compare(job, trained, tracking_uri, tmp_path):
     return run
 
 
-def test_several_models_stand_in_one_table_and_one_report(job, compare, trained, tmp_path):
+def test_several_models_stand_in_one_table_and_one_report(
+    job, compare, trained, tracking_uri, tmp_path
+):
     others = tmp_path / "others"
-    job("sample", trained.model_uri, "--n-steps", "3", "--n", "9", "--out", others)
+    job(
+        "sample", trained.model_uri, "--n-steps", "3", "--n", "9", "--out", others, "--tracking-uri", tracking_uri
+    )  # fmt: skip
     out, folder = compare(trained.samples_uri, others, "--splits", "4", "--resamples", "5")
     header, _, *rows = out.splitlines()[1:8]
     assert header.split()[0] == "score"

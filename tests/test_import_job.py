@@ -154,11 +154,13 @@ def test_kernels_reach_as_far_as_in_their_training(job, checkpoints, tmp_path):
 # -- Other jobs take it
 
 
-def test_sampling_by_angle(job, checkpoints, recordings, tmp_path):
+def test_sampling_by_angle(job, checkpoints, recordings, tracking_uri, tmp_path):
     data = recordings["autoencoder_causal"]
     _, printed = imported(job, tmp_path / "m", *command(checkpoints, "denoiser_angle"), "--data", data)  # fmt: skip
     assert f"python jobs/sample.py {tmp_path / 'm'} --n 100 --out data/sampled\n" in printed
-    code, _, err = job("sample", tmp_path / "m", "--n", "5", "--n-steps", "3", "--out", tmp_path / "s")  # fmt: skip
+    code, _, err = job(
+        "sample", tmp_path / "m", "--n", "5", "--n-steps", "3", "--out", tmp_path / "s", "--tracking-uri", tracking_uri
+    )  # fmt: skip
     assert (code, err) == (0, "")
     sampled, train = load_trialset(tmp_path / "s"), load_trialset(data, "train")
     assert set(sampled.n_bins_S) <= {50, 22}
@@ -174,7 +176,7 @@ def test_sampling_by_angle(job, checkpoints, recordings, tmp_path):
     assert np.abs(east.latents[0] - west.latents[0]).max() > 1e-3
 
 
-def test_sampling_by_velocity(job, checkpoints, tmp_path, refuses):
+def test_sampling_by_velocity(job, checkpoints, tracking_uri, tmp_path, refuses):
     """Without a dataset, samples need their covariates."""
     words = [*command(checkpoints, "denoiser_velocity"), "--latent-statistics", checkpoints / "z4.npz", "--bin-ms", "5"]  # fmt: skip
     model, printed = imported(job, tmp_path / "m", *words)
@@ -183,7 +185,7 @@ def test_sampling_by_velocity(job, checkpoints, tmp_path, refuses):
     velocity = np.random.default_rng(0).normal(0, 0.3, (3, 50, 2)).astype(np.float32)
     np.savez(tmp_path / "v.npz", velocity=velocity)
     sample = ["sample", tmp_path / "m", "--n-steps", "3", "--out", tmp_path / "s"]
-    code, _, err = job(*sample, "--conditions", tmp_path / "v.npz")
+    code, _, err = job(*sample, "--conditions", tmp_path / "v.npz", "--tracking-uri", tracking_uri)
     assert (code, err) == (0, "")
     sampled = load_trialset(tmp_path / "s")
     np.testing.assert_array_equal(sampled.covariates["velocity"], velocity.reshape(-1, 2))
@@ -194,7 +196,7 @@ def test_sampling_by_velocity(job, checkpoints, tmp_path, refuses):
     assert np.abs(np.concatenate(still.latents) - sampled.latents).max() > 1e-3
 
 
-def test_sampling_in_a_window(job, checkpoints, tmp_path):
+def test_sampling_in_a_window(job, checkpoints, tracking_uri, tmp_path):
     """The mask of trials in the middle of a window is a covariate; samples are whole windows."""
     words = [*command(checkpoints, "denoiser_mask"), "--latent-statistics", checkpoints / "z4.npz", "--bin-ms", "20"]  # fmt: skip
     imported(job, tmp_path / "m", *words)
@@ -202,7 +204,8 @@ def test_sampling_in_a_window(job, checkpoints, tmp_path):
     mask[0, 10:54], mask[1, 30:33] = 1, 1
     np.savez(tmp_path / "mask.npz", window=mask)
     code, _, err = job(
-        "sample", tmp_path / "m", "--n-steps", "3", "--conditions", tmp_path / "mask.npz", "--out", tmp_path / "s"
+        "sample", tmp_path / "m", "--n-steps", "3", "--conditions", tmp_path / "mask.npz", "--out", tmp_path / "s",
+        "--tracking-uri", tracking_uri,
     )  # fmt: skip
     assert (code, err) == (0, "")
     sampled = load_trialset(tmp_path / "s")

@@ -272,11 +272,13 @@ def test_a_reader_that_leaves_is_no_error():
     assert process.returncode == 141
 
 
-def test_sample(job, refuses, trained, tmp_path):
-    command = ["sample", trained.model_uri, "--n-steps", "3"]
+def test_sample(job, refuses, trained, tracking_uri, tmp_path):
+    command = ["sample", trained.model_uri, "--n-steps", "3", "--tracking-uri", tracking_uri]
     code, out, err = job(*command, "--n", "5", "--out", tmp_path / "a")
     assert (code, err) == (0, "")
-    assert out.splitlines() == ["5 trials of 16 units.", f"Results: {tmp_path / 'a'}"]
+    said, results = out.splitlines()
+    assert said == "5 trials of 16 units."
+    assert results.startswith(f"Results: {tmp_path / 'a'} and run ")
     job(*command, "--n", "5", "--out", tmp_path / "b")
     first, again = read_card(tmp_path / "a"), read_card(tmp_path / "b")
     assert first.fingerprint == again.fingerprint
@@ -297,8 +299,10 @@ def test_sample(job, refuses, trained, tmp_path):
     assert read_card(tmp_path / "a").n_trials == 6
 
 
-def test_sample_lengths(job, trained, tmp_path):
-    command = ["sample", trained.model_uri, "--n-steps", "3", "--out"]
+def test_sample_lengths(job, trained, tracking_uri, tmp_path):
+    command = [
+        "sample", trained.model_uri, "--n-steps", "3", "--tracking-uri", tracking_uri, "--out"
+    ]  # fmt: skip
     job(*command, tmp_path / "a", "--n", "5", "--lengths", "40,25")
     assert load_trialset(tmp_path / "a").n_bins_S.tolist() == [40, 25, 40, 25, 40]
     job(*command, tmp_path / "b", "--conditions", trained.data_uri, "--split", "val")

@@ -17,7 +17,7 @@ ORDER = (
     {"training"},
     {"evaluation", "tracking"},
     {"parts", "stages"},
-    {"benchmark", "importing", "probe"},
+    {"benchmark", "importing", "probe", "sampling"},
     {"pipeline"},
     {"logged"},
     {"observers"},
@@ -30,13 +30,13 @@ ORDER = (
 WAYS_IN = {"formats", "ingestion", "simulation"}
 """Packages of `ldns_ray.data`, which imports none of them; nor do they one another."""
 
-LEAVES = {"archives", "checks", "cli", "memory", "storage", "revision", "text_table"}
+LEAVES = {"archives", "checks", "cli", "durations", "memory", "storage", "revision", "text_table"}
 """Import nothing of the project."""
 
 RAY = (
     "ldns_ray/data/ingestion/collecting.py", "ldns_ray/data/shards.py", "ldns_ray/data/streaming.py", "ldns_ray/data/residence.py",
     "ldns_ray/training/distributed.py", "ldns_ray/training/start.py",
-    "ldns_ray/pipeline.py", "ldns_ray/stages.py", "ldns_ray/sweeps/", "jobs/", "search_spaces/",
+    "ldns_ray/pipeline.py", "ldns_ray/sampling/cluster.py", "ldns_ray/stages.py", "ldns_ray/sweeps/", "jobs/", "search_spaces/",
 )  # fmt: skip
 MLFLOW = ("ldns_ray/tracking/",)
 PURE = (

@@ -33,19 +33,29 @@ def asked_for(uri):
     return trials.n_bins_S.tolist(), angles
 
 
-def test_sample_for_a_table(job, of_angle, tmp_path):
+@pytest.fixture
+def sampled(job, tracking_uri):
+    """Runs the job, which must succeed quietly, with a store; returns what it printed."""
+
+    def run(*arguments):
+        code, out, err = job("sample", *arguments, "--tracking-uri", tracking_uri)
+        assert (code, err) == (0, "")
+        return out
+
+    return run
+
+
+def test_sample_for_a_table(sampled, of_angle, tmp_path):
     (tmp_path / "a.csv").write_text("angle.0,angle.1,n_bins\n1,0,20\n0,1,12\n")
-    command = ["sample", of_angle, "--n-steps", "2", "--conditions", tmp_path / "a.csv"]
-    code, out, err = job(*command, "--out", tmp_path / "a")
-    assert (code, err) == (0, "")
+    command = [of_angle, "--n-steps", "2", "--conditions", tmp_path / "a.csv"]
+    out = sampled(*command, "--out", tmp_path / "a")
     assert out.splitlines()[0] == "2 trials of 5 units."
     assert asked_for(tmp_path / "a") == ([20, 12], [[1, 0], [0, 1]])
-    job(*command, "--out", tmp_path / "b", "--n", "3", "--lengths", "15,16")
+    sampled(*command, "--out", tmp_path / "b", "--n", "3", "--lengths", "15,16")
     assert asked_for(tmp_path / "b") == ([15, 16, 15], [[1, 0], [0, 1], [1, 0]])
     # Without lengths, those of training trials.
     (tmp_path / "c.csv").write_text("angle.0,angle.1\n" + "1,0\n" * 30)
-    job(
-        "sample",
+    sampled(
         of_angle,
         "--n-steps",
         "2",
@@ -57,19 +67,18 @@ def test_sample_for_a_table(job, of_angle, tmp_path):
     assert set(asked_for(tmp_path / "c")[0]) == set(untrained.TRAINING_BINS)
 
 
-def test_sample_for_arrays(job, conditional, tmp_path):
+def test_sample_for_arrays(sampled, conditional, tmp_path):
     n_bins = np.array([20, 12, 40])
     velocity = np.random.default_rng(0).normal(size=(n_bins.sum(), 2)).astype(np.float32)
     arrays = {"angle": np.eye(3)[:, :2], "speed": np.ones(3)}
     np.savez(tmp_path / "v.npz", velocity=velocity, n_bins=n_bins, **arrays)
-    command = ["sample", conditional, "--n-steps", "2", "--conditions", tmp_path / "v.npz"]
-    code, out, err = job(*command, "--out", tmp_path / "a")
-    assert (code, err) == (0, "")
+    command = [conditional, "--n-steps", "2", "--conditions", tmp_path / "v.npz"]
+    sampled(*command, "--out", tmp_path / "a")
     trials = load_trialset(tmp_path / "a")
     assert trials.n_bins_S.tolist() == n_bins.tolist()
     np.testing.assert_array_equal(trials.covariates["velocity"], velocity)
     np.testing.assert_array_equal(trials.conditions["angle"], arrays["angle"])
-    job(*command, "--out", tmp_path / "b", "--guidance", "3", "--sampler", "ddim")
+    sampled(*command, "--out", tmp_path / "b", "--guidance", "3", "--sampler", "ddim")
     guided = load_trialset(tmp_path / "b")
     assert guided.n_bins_S.tolist() == n_bins.tolist()
     assert np.abs(guided.latents - trials.latents).max() > 1e-3
@@ -77,10 +86,10 @@ def test_sample_for_arrays(job, conditional, tmp_path):
     assert read_card(tmp_path / "b").provenance["sampler"] == "ddim"
 
 
-def test_a_dataset_and_lengths(job, trained, tmp_path):
+def test_a_dataset_and_lengths(sampled, trained, tmp_path):
     """As many trials as the dataset has, of the lengths that were asked for."""
-    job(
-        "sample", trained.model_uri, "--n-steps", "2", "--conditions", trained.data_uri,
+    sampled(
+        trained.model_uri, "--n-steps", "2", "--conditions", trained.data_uri,
         "--lengths", "20,30", "--out", tmp_path / "a",
     )  # fmt: skip
     n = trained.card.splits["test"]["n_trials"]

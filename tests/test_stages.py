@@ -31,14 +31,16 @@ def test_a_recording_never_seen_is_encoded(trained, tiny, tmp_path):
         np.testing.assert_allclose(rates, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_samples_lead_back_to_model_data_and_code(trained, job, monkeypatch, tmp_path):
+def test_samples_lead_back_to_model_data_and_code(
+    trained, job, tracking_uri, monkeypatch, tmp_path
+):
     """The same, whichever way they were made."""
     monkeypatch.setenv("LDNS_COMMIT", "now")
     of_pipeline = read_card(trained.samples_uri)
     s = trained.experiment.sampling
     job(
         "sample", trained.model_uri, "--out", tmp_path / "s", "--sampler", s.sampler, "--n-steps", s.n_steps,
-        "--guidance", s.guidance, "--seed", s.seed,
+        "--guidance", s.guidance, "--seed", s.seed, "--tracking-uri", tracking_uri,
     )  # fmt: skip
     of_job = read_card(tmp_path / "s")
     assert of_job.fingerprint == of_pipeline.fingerprint, "what is told of samples changes none"
@@ -55,6 +57,7 @@ def test_samples_lead_back_to_model_data_and_code(trained, job, monkeypatch, tmp
         "n_steps": s.n_steps,
         "guidance": s.guidance,
         "seed": s.seed,
+        "request": of_pipeline.provenance["request"],
     }
     assert of_pipeline.provenance == {**of_job.provenance, "commit": model.provenance["commit"]}
 

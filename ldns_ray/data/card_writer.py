@@ -11,10 +11,13 @@ from ldns_ray.data.facts import Facts
 from ldns_ray.data.schema import (
     SCHEMA_VERSION,
     SPLITS,
+    Summary,
     Trial,
     TrialChecker,
     check_bin_width,
     check_text,
+    summarise,
+    validate_trial,
 )
 
 
@@ -48,11 +51,16 @@ class CardWriter:
 
     def add(self, trial: Trial) -> Trial:
         """The trial, validated. Raises ValueError where it is invalid, or does not fit those before it."""
-        checked = self._checker.check(trial)
+        checked = validate_trial(trial)
+        self.add_summary(summarise(checked))
+        return checked
+
+    def add_summary(self, trial: Summary) -> None:
+        """Take a validated trial that lies in a shard already. Raises ValueError where it does not fit those before it."""
+        self._checker.add(trial)
         if len(self._checker) == 1:
             self._label()
-        self._facts.add(checked)
-        return checked
+        self._facts.add(trial)
 
     def fingerprint(self) -> str:
         """Of all trials so far."""

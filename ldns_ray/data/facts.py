@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ldns_ray.data.schema import Trial
+from ldns_ray.data.schema import Summary
 
 MAX_RATE_HZ = 200.0
 """Mean rate above which a unit is hardly one neuron."""
@@ -46,8 +46,8 @@ class Facts:
         self._shortest = MIN_BINS
         self._sessions: dict[str, _Session] = {}
 
-    def add(self, trial: Trial) -> None:
-        spikes_N = trial.spikes.sum(axis=0, dtype=np.int64)
+    def add(self, trial: Summary) -> None:
+        spikes_N = trial.spikes_N
         self._spikes_N = self._spikes_N + spikes_N if self._n_trials else spikes_N
         self._n_trials += 1
         self._n_bins += trial.n_bins

@@ -225,11 +225,48 @@ def trial_digest(trial: Trial) -> bytes:
     return digest.digest()
 
 
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """What a card needs to know of a validated trial.
+
+    spikes_N: (N,) int64, spikes of each unit. n_latents: 0 where there are none.
+    covariate_sizes, condition_sizes: name -> channels. digest: see `trial_digest`.
+    """
+
+    trial_id: str
+    session: str
+    split: str
+    n_bins: int
+    spikes_N: np.ndarray
+    n_latents: int
+    has_rates: bool
+    covariate_sizes: Mapping[str, int]
+    condition_sizes: Mapping[str, int]
+    digest: bytes
+
+
+def summarise(trial: Trial) -> Summary:
+    """The summary of a validated trial."""
+    return Summary(
+        trial_id=trial.trial_id,
+        session=trial.session,
+        split=trial.split,
+        n_bins=trial.n_bins,
+        spikes_N=trial.spikes.sum(axis=0, dtype=np.int64),
+        n_latents=0 if trial.latents is None else int(trial.latents.shape[1]),
+        has_rates=trial.rates is not None,
+        covariate_sizes={name: int(x.shape[1]) for name, x in trial.covariates.items()},
+        condition_sizes={name: int(x.shape[0]) for name, x in trial.conditions.items()},
+        digest=trial_digest(trial),
+    )
+
+
 class TrialChecker:
     """Checks trials one after another against their predecessors, and sums them up for a card.
 
-    `check` validates a trial and raises ValueError where it does not fit those before it;
-    the memory kept is one digest and one name per trial, and each session's name. splits: those that trials may have.
+    `check` validates a trial, `add` takes one that is, by its summary; both raise ValueError where it does not fit
+    those before it. The memory kept is one digest and one name per trial, and each session's name. splits: those
+    that trials may have.
     """
 
     def __init__(self, splits: Sequence[str] = SPLITS) -> None:
@@ -251,21 +288,24 @@ class TrialChecker:
     def check(self, trial: Trial, where: str = "") -> Trial:
         """The trial as `validate_trial` makes it; where: the place named in errors before the trial."""
         trial = validate_trial(trial, where=where, splits=self._allowed)
+        self.add(summarise(trial), where)
+        return trial
+
+    def add(self, trial: Summary, where: str = "") -> None:
+        """Take a trial that was validated; where: as in `check`."""
         where = f"{where}trial {trial.trial_id!r}"
-        n_latents = 0 if trial.latents is None else int(trial.latents.shape[1])
-        covariates = {name: int(array.shape[1]) for name, array in trial.covariates.items()}
-        conditions = {name: int(array.shape[0]) for name, array in trial.conditions.items()}
+        n_units = len(trial.spikes_N)
         if not self._digests:
-            self.n_units = int(trial.spikes.shape[1])
-            self.n_latents, self.has_rates = n_latents, trial.rates is not None
-            self.covariate_sizes, self.condition_sizes = covariates, conditions
+            self.n_units = n_units
+            self.n_latents, self.has_rates = trial.n_latents, trial.has_rates
+            self.covariate_sizes = dict(trial.covariate_sizes)
+            self.condition_sizes = dict(trial.condition_sizes)
             self.min_bins = self.max_bins = trial.n_bins
         if trial.trial_id in self._digests:
             raise ValueError(
                 f"{where} occurs twice, now in session {trial.session!r}; trial ids must be unique "
                 "in a dataset. Put the session's name before them."
             )
-        n_units = int(trial.spikes.shape[1])
         if n_units != self.n_units:
             within = trial.session in self._sessions
             earlier = (
@@ -276,10 +316,10 @@ class TrialChecker:
                 "units that all trials have, in one order, or write a dataset per session."
             )
         pairs: list[tuple[str, Any, Any]] = [
-            ("covariates and their sizes", covariates, self.covariate_sizes),
-            ("conditions and their sizes", conditions, self.condition_sizes),
-            ("number of latents", n_latents, self.n_latents),
-            ("presence of rates", trial.rates is not None, self.has_rates),
+            ("covariates and their sizes", trial.covariate_sizes, self.covariate_sizes),
+            ("conditions and their sizes", trial.condition_sizes, self.condition_sizes),
+            ("number of latents", trial.n_latents, self.n_latents),
+            ("presence of rates", trial.has_rates, self.has_rates),
         ]
         for what, got, wanted in pairs:
             if got != wanted:
@@ -292,9 +332,8 @@ class TrialChecker:
         counts["n_bins"] += trial.n_bins
         self.min_bins = min(self.min_bins, trial.n_bins)
         self.max_bins = max(self.max_bins, trial.n_bins)
-        self._digests[trial.trial_id] = trial_digest(trial)
+        self._digests[trial.trial_id] = trial.digest
         self._sessions.add(trial.session)
-        return trial
 
     def fingerprint(
         self,

@@ -63,10 +63,14 @@ class ShardWriter:
 
     A shard's name tells its content, so a folder may hold those of two datasets until a card names the one
     or the other. In memory are at most, of each split, one compressed shard and one row group that is not.
+    shard_bytes: uncompressed size at which a shard is closed. first: number of each split's first shard.
     """
 
-    def __init__(self, filesystem: pafs.FileSystem, folder: str, shard_bytes: int) -> None:
+    def __init__(
+        self, filesystem: pafs.FileSystem, folder: str, shard_bytes: float, first: int = 0
+    ) -> None:
         self._filesystem, self._folder, self._shard_bytes = filesystem, folder, shard_bytes
+        self._first = first
         self._splits = {name: _Split(name) for name in SPLITS}
         self._count_type = pa.uint8()
         self._narrow: list[dict[str, Any]] = []
@@ -120,7 +124,7 @@ class ShardWriter:
     def _end_shard(self, split: _Split) -> None:
         assert split.shard is not None
         entry = {"split": split.name} | self._write(
-            f"{split.name}-{len(split.written):05d}", split.shard
+            f"{split.name}-{self._first + len(split.written):05d}", split.shard
         )
         split.written.append(entry)
         if split.shard.schema.field("spikes").type.value_type == pa.uint8():

@@ -137,10 +137,7 @@ class LDNS:
         Raises ValueError for conditions and covariates that are unknown, missing, wrongly sized or not finite,
         and for a guidance that the model was not trained for.
         """
-        draw_latents = sampler_named(sampler)
-        if n_steps < 1:
-            raise ValueError(f"n_steps must be at least 1, got {n_steps}.")
-        check_guidance(guidance, self.denoiser, self.conditioning)
+        draw_latents = self.check_sampling(sampler, n_steps, guidance)
         requests = self.requests(
             n, n_bins, condition, covariates, seed=seed, first_trial=first_trial
         )
@@ -158,6 +155,14 @@ class LDNS:
             out.latents.extend(latents)
             start = stop
         return out
+
+    def check_sampling(self, sampler: str, n_steps: int, guidance: float) -> Sampler:
+        """The sampler of this name. Raises ValueError for arguments that `sample` does not take."""
+        draw_latents = sampler_named(sampler)
+        if n_steps < 1:
+            raise ValueError(f"n_steps must be at least 1, got {n_steps}.")
+        check_guidance(guidance, self.denoiser, self.conditioning)
+        return draw_latents
 
     def requests(
         self,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from ldns_ray.durations import duration
 from ldns_ray.sweeps.news import News
 from ldns_ray.sweeps.wording import last_line
 
@@ -238,15 +239,3 @@ class Standing:
             }
             for t in sorted(self.trials.values(), key=place)
         ]
-
-
-def duration(seconds: float) -> str:
-    """In two units at most: `42 s`, `12 min`, `2 h 40 min`, `3 d 4 h`."""
-    minutes, hours = round(seconds / 60), round(seconds / 3600)
-    if seconds < 59.5:
-        return f"{seconds:.0f} s"
-    if minutes < 60:
-        return f"{minutes} min"
-    if hours < 48:
-        return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
-    return f"{hours // 24} d {hours % 24} h" if hours % 24 else f"{hours // 24} d"

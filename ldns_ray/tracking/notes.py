@@ -81,6 +81,15 @@ def evaluation_run(
     )
 
 
+def sampling_run(n_trials: int, samples: str, made: str, *, command: str, commit: str) -> str:
+    """A run that samples a dataset. samples: as `dataset` says it. made: its `origin`."""
+    return _page(
+        f"{n_trials:,} sampled trials: {samples}.",
+        _listed({"Samples": made}),
+        _again(command, commit),
+    )
+
+
 def origin(uri: str, provenance: Mapping[str, object]) -> str:
     """Where sampled trials come from, by the provenance of their dataset's card."""
     if "model" not in provenance:

@@ -6,7 +6,7 @@ import numpy as np
 
 from ldns_ray.data import facts
 from ldns_ray.data.facts import N_BLOCKS, Facts
-from ldns_ray.data.schema import Trial
+from ldns_ray.data.schema import Trial, summarise
 
 BIN_S = 0.01
 NAMES = [f"u{i}" for i in range(20)]
@@ -19,7 +19,7 @@ def trial(i: int, spikes: np.ndarray, session: str = "day1") -> Trial:
 def warnings(trials: Iterable[Trial], names: list[str] = NAMES) -> list[str]:
     gathered = Facts()
     for one in trials:
-        gathered.add(one)
+        gathered.add(summarise(one))
     return gathered.warnings(BIN_S, names)
 
 
@@ -135,5 +135,5 @@ def test_blocks_hold_what_their_trials_hold_however_many_come() -> None:
 def test_memory_is_bounded() -> None:
     gathered = Facts()
     for i in range(300):
-        gathered.add(trial(i, np.ones((10, 1)), f"session{i}"))
+        gathered.add(summarise(trial(i, np.ones((10, 1)), f"session{i}")))
     assert len(gathered._sessions) == facts.MAX_SESSIONS

@@ -168,10 +168,12 @@ def test_a_model_that_cannot_be_read_is_not_logged(logged, tmp_path):
     assert tracking.client.get_run(run.run_id).outputs.model_outputs == []
 
 
-def test_trials_are_those_of_the_sampling_job(logged, loaded, job, tmp_path):
+def test_trials_are_those_of_the_sampling_job(logged, loaded, job, tracking_uri, tmp_path):
     _, ldns = logged[1]["velocity"]
     ldns.save(tmp_path / "model")
-    code, _, err = job("sample", tmp_path / "model", "--n", 70, "--seed", 9, "--out", tmp_path / "out")  # fmt: skip
+    code, _, err = job(
+        "sample", tmp_path / "model", "--n", 70, "--seed", 9, "--out", tmp_path / "out", "--tracking-uri", tracking_uri
+    )  # fmt: skip
     assert code == 0, err
     trials = load_trialset(str(tmp_path / "out"), "test", ["spikes"])
     answer = loaded["velocity"].predict([{"n": 70, "seed": 9}])
