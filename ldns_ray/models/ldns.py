@@ -231,6 +231,7 @@ class LDNS:
         from safetensors.torch import save
 
         from ldns_ray import storage
+        from ldns_ray.redaction import redacted
 
         tensors = {f"autoencoder.{k}": v for k, v in self.autoencoder.state_dict().items()}
         tensors |= {f"denoiser.{k}": v for k, v in self.denoiser.state_dict().items()}
@@ -263,7 +264,7 @@ class LDNS:
             "bin_width_s": self.bin_width_s,
             "unit_names": self.unit_names,
             "count_cap": None if self.observation is None else self.observation.count_cap,
-            "provenance": self.provenance,
+            "provenance": redacted(self.provenance),
             "trained_bins": self.trained_bins,
         }
         tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
