@@ -8,8 +8,11 @@ import logging
 import os
 import select
 import sys
+import traceback
 from collections.abc import Callable
 from typing import NoReturn
+
+from ldns_ray.redaction import discreet
 
 USER_ERROR = 2
 SIGPIPE = 141
@@ -28,25 +31,29 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
 
     A ValueError, an OSError (missing or existing files, connections), a FloatingPointError (training
     that diverged) or a JobError ends as one line `error: …` on stderr and exit status 2; with
-    LDNS_DEBUG=1 the traceback is shown instead.
+    LDNS_DEBUG=1 the traceback is shown instead, as it is of any other error, and the status is 1.
+
+    Whatever is printed, errors and tracebacks too, is printed without passwords and keys.
     """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    if os.environ.get("LDNS_DEBUG") == "1":
-        sys.exit(main(sys.argv[1:]))
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except USER_ERRORS as error:
-        if isinstance(error, BrokenPipeError) and _unread():
-            sys.exit(SIGPIPE)
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        sys.exit(USER_ERROR)
-    except KeyboardInterrupt:
-        sys.stderr.write("error: interrupted\n")
-        sys.exit(130)
-    finally:
-        gc.freeze()  # else the interpreter walks all objects once more before it ends, for a second or two
+    with discreet():
+        try:
+            sys.exit(main(sys.argv[1:]))
+        except Exception as error:
+            if isinstance(error, BrokenPipeError) and _unread():
+                sys.exit(SIGPIPE)
+            if os.environ.get("LDNS_DEBUG") == "1" or not isinstance(error, USER_ERRORS):
+                traceback.print_exc()  # here, for the interpreter would print all of it
+                sys.exit(1)
+            sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+            sys.exit(USER_ERROR)
+        except KeyboardInterrupt:
+            sys.stderr.write("error: interrupted\n")
+            sys.exit(130)
+        finally:
+            gc.freeze()  # else the interpreter walks all objects once more before it ends, for a second or two
 
 
 def _unread() -> bool:

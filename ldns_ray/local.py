@@ -27,6 +27,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ldns_ray.redaction import without_secrets
 from ldns_ray.revision import commit_of
 from ldns_ray.services import (
     QUIET,
@@ -156,7 +157,7 @@ def submit(root: Path, command: Sequence[str], working_dir: Path) -> int:
         text=True,
         errors="replace",
     )
-    print(f"Job {job}: {shlex.join(command)}", flush=True)
+    print(f"Job {job}: {without_secrets(shlex.join(command))}", flush=True)
     try:
         submitted, stopped = _relay(process)
         code = process.wait()

@@ -126,7 +126,7 @@ class Tracked(Observer):
         if reused and stage in ("autoencoder", "diffusion"):
             self.saved(stage, self.pipeline.history(stage))
         elif stage == "observation":
-            self._log_model(record["summary"]["model"])
+            self._log_model(self.pipeline.model_uri)
             self._describe(notes.UNSCORED)
         elif stage == "samples":
             self._log_samples(record["summary"])
@@ -156,7 +156,7 @@ class Tracked(Observer):
         self._describe(outcome_note(summary))
 
     def _log_samples(self, summary: dict[str, Any]) -> None:
-        uri = summary["dataset"]
+        uri = self.pipeline.samples_uri
         card = read_card(uri)
         self.run.dataset(
             card.name, summary["fingerprint"], uri, "sampled", {"trials": summary["n_trials"], **card.provenance}

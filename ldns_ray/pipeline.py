@@ -36,6 +36,7 @@ from ldns_ray.models.blocks import BLOCK
 from ldns_ray.models.conditioning import LENGTH
 from ldns_ray.parts import Parts, trained_denoiser
 from ldns_ray.probe import Probe, SampleScore
+from ldns_ray.redaction import redacted, without_secrets
 from ldns_ray.revision import commit
 from ldns_ray.sampling.dataset import sample_dataset
 from ldns_ray.settings import fingerprint, settings, to_dict
@@ -101,7 +102,7 @@ def verify(data_uri: str) -> str:
     began = time.perf_counter()
     n_files = len(verify_dataset(data_uri).shards)
     text = f"checksums match (files: {n_files}, {time.perf_counter() - began:.1f} s)"
-    log.info("%s: %s", data_uri, text)
+    log.info("%s: %s", without_secrets(data_uri), text)
     return text
 
 
@@ -214,7 +215,8 @@ class Pipeline:
             "experiment": to_dict(self.experiment), "dataset": self.card.fingerprint, "data_uri": self.data_uri,
             "commit": commit(), "started": started, "seconds": time.time() - started, "summary": summary,
         }  # fmt: skip
-        storage.write_bytes(storage.join(uri, "stage.json"), json.dumps(record, indent=1).encode())
+        told = json.dumps(redacted(record), indent=1)
+        storage.write_bytes(storage.join(uri, "stage.json"), told.encode())
         self.observer.stage_finished(stage, uri, record, reused=False)
         return record
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -107,6 +107,23 @@ def join(folder: Uri, *names: str) -> str:
     text = os.fspath(folder)
     base, mark, query = text.partition("?") if "://" in text else (text, "", "")
     return "/".join((base.rstrip("/"), *names)) + mark + query
+
+
+def refuse_links_out(folder: Uri, names: Iterable[str]) -> None:
+    """Raise ValueError for the first of these files of a folder that is a link to a place outside of it.
+
+    Whoever made the folder could have pointed to anything that this user may read. Object stores have no links.
+    """
+    filesystem, path = filesystem_of(folder)
+    if not isinstance(filesystem, pafs.LocalFileSystem):
+        return
+    whole = os.path.realpath(path)
+    for name in names:
+        file = os.path.join(path, name)
+        if os.path.islink(file) and not Path(os.path.realpath(file)).is_relative_to(whole):
+            raise ValueError(
+                f"{file} must lie in its folder, got a link to {os.path.realpath(file)}. Put the file itself there."
+            )
 
 
 def new_folder(text: str) -> str:

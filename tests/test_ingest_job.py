@@ -53,16 +53,22 @@ def test_a_job_ends_with_one_line_on_bad_input(tmp_path: Path) -> None:
     )
 
 
-def test_debugging_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_debugging_shows_the_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def fail(argv: list[str]) -> int:
         raise ValueError("bad\nvalue")
 
     monkeypatch.setenv("LDNS_DEBUG", "1")
-    with pytest.raises(ValueError, match="bad"):
+    with pytest.raises(SystemExit, match="1"):
         run(fail)
+    err = capsys.readouterr().err
+    assert err.startswith("Traceback")
+    assert err.endswith("ValueError: bad\nvalue\n")
     monkeypatch.delenv("LDNS_DEBUG")
     with pytest.raises(SystemExit, match="2"):
         run(fail)
+    assert capsys.readouterr().err == "error: bad value\n"
 
 
 def write_cells(path: Path, n_sentences: int, *, longest: int, seed: int) -> list[np.ndarray]:

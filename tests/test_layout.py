@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 ORDER = (
-    {"settings", "services"},
+    {"cli", "settings", "services"},
     {"sections", "local"},
     {"config"},
     {"data", "models"},
@@ -30,7 +30,16 @@ ORDER = (
 WAYS_IN = {"formats", "ingestion", "simulation"}
 """Packages of `ldns_ray.data`, which imports none of them; nor do they one another."""
 
-LEAVES = {"archives", "checks", "cli", "durations", "memory", "storage", "revision", "text_table"}
+LEAVES = {
+    "archives",
+    "checks",
+    "durations",
+    "memory",
+    "redaction",
+    "storage",
+    "revision",
+    "text_table",
+}
 """Import nothing of the project."""
 
 RAY = (

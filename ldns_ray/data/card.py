@@ -118,8 +118,12 @@ def check_split(card: Card, split: str | None) -> None:
 
 
 def find_card(uri: Uri) -> Card | None:
-    """The card of the dataset under `uri`, or None where there is none."""
+    """The card of the dataset under `uri`, or None where there is none.
+
+    Raises ValueError for a card that is not valid, and where it or a shard is a link that leads out of the folder.
+    """
     where = storage.join(uri, CARD_FILE)
+    storage.refuse_links_out(uri, [CARD_FILE])
     with storage.reaching(uri):
         filesystem, folder = storage.filesystem_of(uri)
         path = f"{folder}/{CARD_FILE}"
@@ -131,7 +135,9 @@ def find_card(uri: Uri) -> Card | None:
         text = content.decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"{where} is not valid JSON: {error}. {REWRITE}") from None
-    return Card.from_json(text, where)
+    card = Card.from_json(text, where)
+    storage.refuse_links_out(uri, [shard["file"] for shard in card.shards])
+    return card
 
 
 def read_card(uri: Uri) -> Card:

@@ -19,6 +19,7 @@ from ldns_ray.data.schema import (
     summarise,
     validate_trial,
 )
+from ldns_ray.redaction import redacted, without_secrets
 
 
 class CardWriter:
@@ -40,8 +41,10 @@ class CardWriter:
         provenance: Mapping[str, Any] | None,
     ) -> None:
         self._bin_width_s = check_bin_width(bin_width_s)
-        self._texts = {field: check_text(text, field) for field, text in texts.items()}
-        self._provenance = _as_json(provenance or {})
+        self._texts = {
+            field: without_secrets(check_text(text, field)) for field, text in texts.items()
+        }
+        self._provenance = redacted(_as_json(provenance or {}))
         self._unit_names = [
             check_text(name, f"unit_names[{i}]") for i, name in enumerate(unit_names or ())
         ]

@@ -236,6 +236,7 @@ class LDNS:
         from safetensors.torch import save
 
         from ldns_ray import storage
+        from ldns_ray.redaction import redacted
 
         tensors = {f"autoencoder.{k}": v for k, v in self.autoencoder.state_dict().items()}
         tensors |= {f"denoiser.{k}": v for k, v in self.denoiser.state_dict().items()}
@@ -268,7 +269,7 @@ class LDNS:
             "bin_width_s": self.bin_width_s,
             "unit_names": self.unit_names,
             "count_cap": None if self.observation is None else self.observation.count_cap,
-            "provenance": self.provenance,
+            "provenance": redacted(self.provenance),
             "trained_bins": self.trained_bins,
         }
         tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
@@ -277,7 +278,10 @@ class LDNS:
 
     @classmethod
     def load(cls, uri: str | os.PathLike[str]) -> "LDNS":
-        """Read what `save` wrote. Nothing is unpickled. Raises FileNotFoundError, ValueError."""
+        """Read what `save` wrote: two files of the folder and no other, of which nothing is unpickled.
+
+        Raises FileNotFoundError, and ValueError for what is damaged, holds something else, or lies elsewhere.
+        """
         from safetensors import SafetensorError
         from safetensors.torch import load
 
@@ -287,11 +291,13 @@ class LDNS:
             raise FileNotFoundError(
                 f"No LDNS model under {uri}. Train one with: python jobs/train.py --help"
             )
+        storage.refuse_links_out(uri, ["config.json", "model.safetensors"])
         try:
             config = json.loads(storage.read_bytes(storage.join(uri, "config.json")))
             tensors = load(storage.read_bytes(storage.join(uri, "model.safetensors")))
             return cls._restore(config, tensors)
-        except (SafetensorError, json.JSONDecodeError, KeyError, RuntimeError, TypeError) as error:
+        # What others wrote in its place makes parsers and constructors raise nearly anything.
+        except (SafetensorError, ValueError, LookupError, RuntimeError, TypeError, AttributeError) as error:  # fmt: skip
             raise ValueError(f"The LDNS model under {uri} cannot be read: {error}.") from error
 
     @classmethod
@@ -323,7 +329,7 @@ class LDNS:
                 config["count_cap"],
             )
         conditioning = Conditioning(
-            config["conditions"], config["covariates"], array("condition_mean"), array("condition_std"),
+            dict(config["conditions"]), dict(config["covariates"]), array("condition_mean"), array("condition_std"),
             array("covariate_mean"), array("covariate_std"),
         )  # fmt: skip
         training = TrainingDraws(

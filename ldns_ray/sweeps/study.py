@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from ldns_ray.redaction import without_secrets
 from ldns_ray.sweeps.plan import Sweep
 from ldns_ray.sweeps.wording import last_line
 
@@ -195,7 +196,7 @@ class StudySearch(Searcher):
 def error_text(trial: Any) -> str:
     """The last line of the error that Tune keeps of a trial; `NO_WORD` where its process could say none."""
     file = Path(trial.error_file or "")
-    said = last_line(file.read_text()) if file.is_file() else ""
+    said = without_secrets(last_line(file.read_text())) if file.is_file() else ""
     died = not said or said.startswith(PROCESS_DIED)
     return NO_WORD if died else said[:ERROR_CHARACTERS]
 

@@ -19,6 +19,7 @@ from ldns_ray.data.card import Card
 from ldns_ray.data.shards import read_card
 from ldns_ray.evaluation.plots.sweeps import sweep_figures
 from ldns_ray.logged import COMPARED, data_note, introduce, log_evaluation, outcome_note
+from ldns_ray.redaction import redacted
 from ldns_ray.revision import commit
 from ldns_ray.settings import settings
 from ldns_ray.sweeps.axes import axes
@@ -95,7 +96,7 @@ def run_sweep(sweep: Sweep, say: Say = print) -> dict[str, Any]:
             "name": sweep.name, "trials": rows, "best": best, "test": test, "champion": champion, "url": parent.url,
             "compare_url": compare_url, "missing": max(0, sweep.n_trials - len(rows)),
         }  # fmt: skip
-        storage.write_bytes(done, json.dumps(result, indent=1).encode())
+        storage.write_bytes(done, json.dumps(redacted(result), indent=1).encode())
     return result
 
 

@@ -16,6 +16,7 @@ from ldns_ray.config import Experiment
 from ldns_ray.observers import Several, Terminal, Tracked
 from ldns_ray.pipeline import Observer, Pipeline, unguarded
 from ldns_ray.probe import Probe
+from ldns_ray.redaction import without_secrets
 from ldns_ray.settings import override
 from ldns_ray.sweeps.budget import hardware, neighbours
 from ldns_ray.sweeps.locks import stage_guard
@@ -151,8 +152,8 @@ def _forget_error(run: Run) -> None:
 
 
 def in_a_line(error: BaseException) -> str:
-    """An error's kind and the first line of what it says."""
-    said = str(error).strip()
+    """An error's kind and the first line of what it says, without passwords and keys."""
+    said = without_secrets(str(error)).strip()
     return f"{type(error).__name__}: {said.splitlines()[0]}" if said else type(error).__name__
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from ldns_ray.redaction import redacted
 from ldns_ray.tracking import views
 from ldns_ray.tracking.patience import Patient, PatientClient
 from ldns_ray.tracking.runs import FINGERPRINT, MODELS, NOTE, Run
@@ -61,7 +62,7 @@ class Tracking:
         if description:
             wanted[NOTE] = description
         with self._asking:
-            run_id, resumed = self._find_or_create(name, wanted, new=key is None)
+            run_id, resumed = self._find_or_create(name, redacted(wanted), new=key is None)
         if resumed:
             self.client.update_run(run_id, status="RUNNING", name=name)
         run = Run(self, run_id, ends=True, resumed=resumed)
@@ -187,6 +188,10 @@ class Tracking:
 
         All experiments of the store are searched; of several, the one that was logged last is taken.
         """
+        if (
+            not fingerprint.isalnum()
+        ):  # what a card says may be anything, and a quote would end the filter
+            return ""
         experiments = [e.experiment_id for e in self.client.search_experiments()]
         found = self.client.search_logged_models(
             experiments,

@@ -9,6 +9,7 @@ from mlflow.entities import LoggedModelStatus
 from mlflow.models import Model
 
 from ldns_ray.models.ldns import LDNS
+from ldns_ray.redaction import without_secrets
 from ldns_ray.tracking import notes
 from ldns_ray.tracking.request_rows import Table
 from ldns_ray.tracking.runs import FINGERPRINT, MODELS, NOTE, Run
@@ -50,7 +51,7 @@ def log_model(
         tags={FINGERPRINT: fingerprint} if fingerprint else None,
     )
     address = f"{MODELS}{logged.model_id}"
-    note = notes.model_page(what, address, Table(**inputs).meanings)
+    note = notes.model_page(without_secrets(what), address, Table(**inputs).meanings)
     client.set_logged_model_tags(logged.model_id, {NOTE: note})
     try:
         with tempfile.TemporaryDirectory() as temporary:

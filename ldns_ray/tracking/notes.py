@@ -1,9 +1,10 @@
 """What the pages of the MLflow UI say in words: markdown for experiments, runs and models.
 
 The UI folds a note after its first lines, so each begins with what matters most. Addresses that begin
-with `#` lead to pages of the same server.
+with `#` lead to pages of the same server. Names from datasets and models are shown as they are, and are no markdown.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 UNSCORED = "Not evaluated yet."
@@ -24,7 +25,19 @@ def outcome(
 
 def dataset(name: str, fingerprint: str, uri: str) -> str:
     """A dataset in a sentence."""
-    return f"*{name}* (fingerprint `{fingerprint}`, `{uri}`)"
+    return f"*{words(name)}* (fingerprint {code(fingerprint)}, {code(uri)})"
+
+
+def words(text: object) -> str:
+    """A text from elsewhere within a line of markdown: no link, picture, emphasis or HTML comes of it."""
+    plain = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*_\[\]!~])", r"\\\1", plain)
+
+
+def code(text: object) -> str:
+    """A text from elsewhere, letter by letter but for what would end it."""
+    plain = " ".join(str(text).split()).replace("`", "'")
+    return f"`{plain}`"
 
 
 def link(text: str, address: str) -> str:
@@ -76,7 +89,7 @@ def evaluation_run(
         result,
         f"Sampled spikes compared with the {split} trials of {real}. The metrics are of the first dataset, "
         "`metrics.json` has all of them.",
-        _listed(samples),
+        _listed({words(name): told for name, told in samples.items()}),
         _again(command, commit),
     )
 
@@ -93,7 +106,7 @@ def sampling_run(n_trials: int, samples: str, made: str, *, command: str, commit
 def origin(uri: str, provenance: Mapping[str, object]) -> str:
     """Where sampled trials come from, by the provenance of their dataset's card."""
     if "model" not in provenance:
-        return f"`{uri}`, of unknown origin"
+        return f"{code(uri)}, of unknown origin"
     parts = {
         "model": provenance["model"],
         "trained on": provenance.get("dataset_name"),
@@ -105,9 +118,9 @@ def origin(uri: str, provenance: Mapping[str, object]) -> str:
         "seed": provenance.get("seed"),
     }
     told = ", ".join(
-        f"{name} `{value}`" for name, value in parts.items() if value not in (None, "")
+        f"{name} {code(value)}" for name, value in parts.items() if value not in (None, "")
     )
-    return f"`{uri}`: {told}"
+    return f"{code(uri)}: {told}"
 
 
 def experiment_page(view: str, columns: Sequence[tuple[str, str]]) -> str:
@@ -156,7 +169,8 @@ def _page(*paragraphs: str) -> str:
 
 
 def _columns(columns: Sequence[tuple[str, str]]) -> str:
-    rows = [f"| `{name}` | {meaning} |" for name, meaning in columns]
+    # Nothing escapes a bar within code.
+    rows = [f"| {code(name.replace('|', '¦'))} | {meaning} |" for name, meaning in columns]
     return "\n".join(["| column | meaning |", "|---|---|", *rows])
 
 

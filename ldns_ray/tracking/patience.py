@@ -21,6 +21,8 @@ from mlflow.entities import LoggedModel
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import InvalidUrlException, MlflowException
 
+from ldns_ray.redaction import without_secrets
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -74,8 +76,8 @@ def _status(error: BaseException) -> int | None:
 
 
 def reason(error: BaseException) -> str:
-    """What is at the bottom of an error, such as `[Errno 111] Connection refused`."""
-    return str(list(_causes(error))[-1]).rstrip(".")
+    """What is at the bottom of an error, such as `[Errno 111] Connection refused`, without passwords."""
+    return without_secrets(str(list(_causes(error))[-1])).rstrip(".")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

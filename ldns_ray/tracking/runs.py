@@ -7,7 +7,7 @@
 
 A run has a key: asking for the same key again continues the same run, so work that is submitted a
 second time shows once. Metrics are sent by a thread of their own: a slow or absent server costs the
-training loop nothing.
+training loop nothing. Texts go without the passwords and keys that addresses in them hold.
 """
 
 import json
@@ -34,6 +34,7 @@ from mlflow.entities import (
 )
 from mlflow.exceptions import MlflowException
 
+from ldns_ray.redaction import redacted, without_secrets
 from ldns_ray.tracking.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class Run:
         Values of more than 6000 characters are cut, visibly. Raises ValueError for a parameter that
         was logged with another value.
         """
-        texts = {name: _shortened(str(value)) for name, value in values.items()}
+        texts = {name: _shortened(without_secrets(str(value))) for name, value in values.items()}
         logged = self._client.get_run(self.run_id).data.params
         for name, text in texts.items():
             if name in logged and logged[name] != text:
@@ -180,7 +181,7 @@ class Run:
 
     def tag(self, values: Mapping[str, str]) -> None:
         """Tags; later values replace earlier ones."""
-        tags = [RunTag(name, str(value)) for name, value in values.items()]
+        tags = [RunTag(name, without_secrets(str(value))) for name, value in values.items()]
         for start in range(0, len(tags), TAGS_PER_BATCH):
             self._client.log_batch(self.run_id, tags=tags[start : start + TAGS_PER_BATCH])
 
@@ -198,6 +199,9 @@ class Run:
 
     def text(self, name: str, content: str) -> None:
         """A text file, such as `notes/readme.md`, or `report.html`, which the UI shows as the page it is."""
+        self._write(name, without_secrets(content))
+
+    def _write(self, name: str, content: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / Path(name).name
             path.write_text(content, encoding="utf-8")
@@ -234,9 +238,9 @@ class Run:
                 raise ValueError(
                     f"Row {i} of table {name} must have columns {columns}, got {list(row)}."
                 )
-        data = [[row[c] for c in columns] for row in rows]
+        data = [[redacted(row[c]) for c in columns] for row in rows]
         heads = [column.replace(".", "/") for column in columns]
-        self.text(f"{name}.json", json.dumps({"columns": heads, "data": data}, default=_plain))
+        self._write(f"{name}.json", json.dumps({"columns": heads, "data": data}, default=_plain))
         # The tag by which the UI knows tables from other JSON.
         tables = json.loads(self.tags().get("mlflow.loggedArtifacts", "[]"))
         entry = {"path": f"{name}.json", "type": "table"}
@@ -265,8 +269,8 @@ class Run:
             name=name,
             digest=digest,
             source_type=urllib.parse.urlsplit(uri).scheme or "local",
-            source=json.dumps({"uri": uri}),
-            profile=json.dumps(dict(profile or {}), default=_plain),
+            source=json.dumps({"uri": without_secrets(uri)}),
+            profile=json.dumps(redacted(profile or {}), default=_plain),
         )
         tags = [InputTag(key="mlflow.data.context", value=context)]
         inputs = [DatasetInput(dataset=entry, tags=tags)]

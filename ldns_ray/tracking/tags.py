@@ -3,14 +3,12 @@
 import contextlib
 import getpass
 import os
-import re
 import shlex
 import sys
 
 from ldns_ray import __version__
+from ldns_ray.redaction import without_secrets
 from ldns_ray.revision import commit
-
-PASSWORD = re.compile(r"(\w://[^/@\s:]*:)[^/@\s]*@")
 
 
 def standard_tags() -> dict[str, str]:
@@ -28,5 +26,5 @@ def standard_tags() -> dict[str, str]:
 
 
 def command_line() -> str:
-    """What this process was started with, to be pasted into a shell; passwords in addresses are left out."""
-    return shlex.join(["python", *(PASSWORD.sub(r"\1***@", word) for word in sys.argv)])
+    """What this process was started with, to be pasted into a shell; passwords and keys are left out."""
+    return shlex.join(["python", *map(without_secrets, sys.argv)])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from ldns_ray import storage
 from ldns_ray.models.conditioning import Conditioning
 from ldns_ray.models.diffusion import SAMPLERS
 from ldns_ray.models.ldns import BLOCK, LDNS
@@ -105,6 +106,39 @@ def test_a_pickle_is_not_unpickled(tmp_path):
     assert not trace.exists()
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_files_that_lie_elsewhere_are_refused(name, tmp_path):
+    folder = tmp_path / "model"
+    model().save(folder)
+    (folder / name).rename(tmp_path / name)
+    (folder / name).symlink_to(f"../{name}")
+    with pytest.raises(ValueError, match=rf"model/{name} must lie in its folder, got a link to "):
+        LDNS.load(folder)
+
+
+def test_no_other_file_is_opened_whatever_the_config_says(tmp_path, monkeypatch):
+    """Paths in a config are words: two files are read, by their own names."""
+    folder, trace = tmp_path / "model", tmp_path / "unpickled"
+    model().save(folder)
+    (tmp_path / "x.pt").write_bytes(pickle.dumps(Bomb(trace)))
+    (folder / "model.bin").write_bytes(pickle.dumps(Bomb(trace)))
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    paths = {"weights": "../x.pt", "unit_names": ["../x.pt"] * N_UNITS, "provenance": {"model": "../x.pt"}}  # fmt: skip
+    path.write_text(json.dumps(config | paths))
+    opened = []
+    monkeypatch.setattr(
+        storage, "read_bytes", lambda uri, read=storage.read_bytes: opened.append(uri) or read(uri)
+    )
+    LDNS.load(folder).sample(1, n_bins=4, n_steps=1)
+    assert opened == [str(folder / "config.json"), str(folder / "model.safetensors")]
+    assert not trace.exists()
+    for section in ("autoencoder", "denoiser", "noise"):
+        path.write_text(json.dumps(config | {section: config[section] | {"weights": "../x.pt"}}))
+        with pytest.raises(ValueError, match=r"cannot be read: .*weights"):
+            LDNS.load(folder)
+
+
 @pytest.mark.parametrize("keep", [0, 7, 200, -1])
 def test_truncated_weights(keep, tmp_path):
     model().save(tmp_path)
@@ -121,6 +155,9 @@ def test_truncated_weights(keep, tmp_path):
         {"denoiser": {"n_latents": N_LATENTS, "width": 12, "n_blocks": 2}},
         {"autoencoder": {"n_units": N_UNITS, "flavour": "sweet"}},
         {"count_cap": 5},
+        {"conditions": 3},
+        {"noise": []},
+        {"autoencoder": "autoencoder"},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -134,9 +171,10 @@ def test_config_that_does_not_fit_the_weights(change, tmp_path):
 
 def test_config_that_is_no_json(tmp_path):
     model().save(tmp_path)
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ValueError, match="cannot be read"):
-        LDNS.load(tmp_path)
+    for content in (b"{", b"\xff", b"[]", b"[" * 10**5, b"null"):
+        (tmp_path / "config.json").write_bytes(content)
+        with pytest.raises(ValueError, match="cannot be read"):
+            LDNS.load(tmp_path)
 
 
 # -- Encode and decode

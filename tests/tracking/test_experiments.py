@@ -21,6 +21,9 @@ def test_a_model_is_found_by_its_fingerprint_from_any_experiment(tracking, uri):
     elsewhere = connect(uri, "elsewhere")
     assert elsewhere.find_model("same") == latest
     assert elsewhere.find_model("unknown") == ""
+    # What a card says may be anything.
+    for hostile in ("", "same' OR name = 'm", "' or 'a' = 'a", "%"):
+        assert elsewhere.find_model(hostile) == ""
 
 
 def _view(tracking, name):

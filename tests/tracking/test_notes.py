@@ -70,3 +70,20 @@ def test_an_experiment_explains_its_columns():
 
 def test_a_link_that_leads_nowhere_is_text():
     assert notes.link("plots", "") == "plots"
+
+
+HOSTILE = "[x](http://e)<img src=x onerror=a()>`*_\n\n# h ![p](q)"
+
+
+def test_names_from_datasets_are_no_markdown():
+    plain = "\\[x\\](http://e)&lt;img src=x onerror=a()>\\`\\*\\_ # h \\!\\[p\\](q)"
+    inert = "`[x](http://e)<img src=x onerror=a()>'*_ # h ![p](q)`"
+    assert notes.dataset(HOSTILE, HOSTILE, HOSTILE) == f"*{plain}* (fingerprint {inert}, {inert})"
+    assert notes.origin("/s", {"model": HOSTILE}) == f"`/s`: model {inert}"
+    text = notes.evaluation_run(
+        real="*d*", split="test", samples={HOSTILE: "s"}, result="r", command="", commit=""
+    )
+    assert text.endswith(f"- {plain}: s")
+    assert notes.words("reach & grasp_2 (5 ms)") == "reach &amp; grasp\\_2 (5 ms)"
+    rows = notes.model_page("what", "models:/m-1", {"a|b": "condition"}).splitlines()
+    assert rows[-1] == "| `a¦b` | condition |"

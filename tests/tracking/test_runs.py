@@ -151,6 +151,37 @@ def test_parquet_tables(tracking):
     assert "mlflow.loggedArtifacts" not in run_of(tracking, run.run_id).data.tags
 
 
+def test_runs_hold_no_secrets(tracking):
+    uri, shown = "s3://KEY:HUSH@lab/x?secret_key=HUSH&a=b", "s3://lab/x?secret_key=…&a=b"
+    with (
+        pytest.raises(OSError, match="HUSH"),
+        tracking.run("r", tags={"ldns.a": uri}, description=f"`{uri}`") as run,
+    ):
+        run.params({"where": uri})
+        run.tag({"ldns.b": uri})
+        run.text("note.md", uri)
+        run.table("places", [{"at": uri, "command": f"X_TOKEN=\"HUSH\" '{uri}'", "n": 1}])
+        run.dataset("d", "1", uri, "sampled", {"model": uri})
+        raise OSError(uri)
+    stored = run_of(tracking, run.run_id)
+    assert "HUSH" not in json.dumps(stored.to_dictionary())
+    assert stored.data.params == {"where": shown}
+    assert [stored.data.tags[f"ldns.{k}"] for k in "ab"] == [shown, shown]
+    assert stored.data.tags["mlflow.note.content"] == f"`{shown}`"
+    (entry,) = stored.inputs.dataset_inputs
+    assert json.loads(entry.dataset.source) == {"uri": shown}
+    assert json.loads(entry.dataset.profile) == {"model": shown}
+    assert artifact_of(tracking, run.run_id, "note.md").decode() == shown
+    table = json.loads(artifact_of(tracking, run.run_id, "places.json"))
+    assert table["data"] == [[shown, f"X_TOKEN=… '{shown}'", 1]]
+    trace = artifact_of(tracking, run.run_id, "traceback.txt").decode()
+    assert trace.endswith(f"OSError: {shown}\n")
+    # The same parameter again is the same, though what is given differs from what is kept.
+    with tracking.run("r") as again:
+        again.params({"where": uri})
+        again.params({"where": uri})
+
+
 def test_a_note_is_replaced(tracking):
     with tracking.run("r", description="Begun.") as run:
         run.describe("Done.")

@@ -25,7 +25,8 @@ def reading(path: str, kind: str, remedy: str) -> Iterator[None]:
 def open_hdf5(path: str, kind: str, remedy: str) -> Iterator[Any]:
     """An `h5py.File` to read from; what goes wrong while it is open is told as by `reading`.
 
-    Raises ValueError without h5py, OSError for a file that is missing or must not be read.
+    Raises ValueError without h5py, and where parts of it lie in other files; OSError for a file that is missing or
+    must not be read.
     """
     try:
         import h5py
@@ -35,7 +36,36 @@ def open_hdf5(path: str, kind: str, remedy: str) -> Iterator[Any]:
         ) from None
     open(path, "rb").close()  # h5py tells of a missing file as of a damaged one
     with reading(path, kind, remedy), h5py.File(path, "r") as file:
+        check_self_contained(file)
         yield file
+
+
+def check_self_contained(file: Any) -> None:
+    """Raises ValueError where parts of an `h5py.File` lie in other files.
+
+    They may be any that this user can read, and would end in the dataset; and a recording is known by the checksum of
+    the file itself. Nothing of them is opened.
+    """
+    import h5py
+
+    def linked(name: str, link: Any) -> tuple[str, str] | None:
+        return (name, link.filename) if isinstance(link, h5py.ExternalLink) else None
+
+    def stored(name: str, part: Any) -> tuple[str, str] | None:
+        if not isinstance(part, h5py.Dataset):
+            return None
+        others = [other for other, *_ in part.external or ()]
+        if part.is_virtual:
+            others += [source.file_name for source in part.virtual_sources()]
+        return next(
+            ((name, other) for other in others if other != "."), None
+        )  # ".": the file itself
+
+    found = file.visititems_links(linked) or file.visititems(stored)
+    if found is not None:
+        raise ValueError(
+            f"{found[0]} lies in another file, {found[1]}, and only this one is read: save both in one"
+        )
 
 
 def hdf5_array(dataset: Any) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ldns_ray.data.formats.files import check_self_contained
 from ldns_ray.data.formats.intervals import common
 from ldns_ray.data.recordings import DIGITS
 
@@ -70,13 +71,17 @@ def load(
     """Read the spikes, the named series and the named columns of the trials table.
 
     series: paths, or their ends, of time series. unit_filter: COLUMN=VALUE of the units table.
-    Raises ValueError that begins with the path, OSError where the file is not there or may not be read, and
+    Raises ValueError that begins with the path, also where parts of the file lie in others, OSError where the file is not there or may not be read, and
     ImportError without pynwb.
     """
     pynwb = _pynwb()
+    import h5py  # pynwb needs it
+
     if not os.path.isfile(path):
         raise FileNotFoundError(f"No file {path}. Give the path of an .nwb file.")
     try:
+        with h5py.File(path, "r") as raw:
+            check_self_contained(raw)
         with pynwb.NWBHDF5IO(path, "r") as io:
             file = io.read()
             places = dict(_time_series(file, pynwb))

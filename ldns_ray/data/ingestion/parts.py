@@ -7,6 +7,7 @@ description is written last, so a part is complete or not there; what is there i
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -107,6 +108,9 @@ def _find_part(folder: str, key: str) -> Part | None:
     """A part that is there and whole."""
     try:
         part = Part(**json.loads(storage.read_bytes(storage.join(folder, f"{key}.json"))))
+        # Nothing outside the folder is opened, whatever a description says.
+        if not re.fullmatch(rf"{key}-[0-9a-f]{{8}}\.parquet", part.file):
+            return None
         whole = storage.digest(storage.join(folder, part.file)) == part.sha256
     except (FileNotFoundError, ValueError, TypeError):
         return None

@@ -6,21 +6,11 @@ import html
 import re
 from collections.abc import Iterable
 
+from ldns_ray.redaction import without_secrets
+
 VOID = ("img", "meta")
 """Elements without content and end."""
 
-_SCHEME = r"[a-z][a-z0-9+.-]*://"
-_USER = re.compile(
-    # Before the host. Keys of object stores may hold a slash, so what follows a colon is only a port if it reads so.
-    rf"\b({_SCHEME})(?:[^\s/?#]*@|[^\s/?#@:]*:(?!\d*(?:\W|$))[^\s@]*@)+",
-    re.IGNORECASE,
-)
-_SECRET = re.compile(
-    r"((?:secret|token|password|passwd|pwd|signature|credentials?|authorization"
-    r"|(?:access|secret|api|account|private|shared)[-_]?key(?:[-_]?id)?|[?&;](?:sig|key|code|pass|auth))\s*=\s*)"
-    r"(?:\"[^\"]*\"|'[^']*'|[^\s&;,\"']+)",
-    re.IGNORECASE,
-)
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
@@ -32,11 +22,6 @@ class Html(str):
 
 Content = str | int | None | Iterable["Content"]
 """Of an element: HTML, text, whole numbers, nothing, or several of them."""
-
-
-def without_secrets(text: str) -> str:
-    """`text` whose URIs have no user and password, and whose `token=…`, `secret_key=…` and the like no value."""
-    return _SECRET.sub(r"\1…", _USER.sub(r"\1", text))
 
 
 def escaped(value: object) -> Html:

@@ -173,6 +173,20 @@ def test_a_damaged_part_is_made_again(folder: str, source: Source, damage: str) 
     assert make_part(source, ArchiveReader(), folder) == (again, True)
 
 
+def test_a_description_that_leads_out_of_the_folder_is_not_followed(
+    folder: str, source: Source
+) -> None:
+    part, _ = make_part(source, ArchiveReader(), folder)
+    (described,) = Path(folder).glob("*.json")
+    for place in (f"../{part.file}", str(Path(folder).parent / part.file)):
+        Path(folder, part.file).rename(Path(folder, place))
+        described.write_text(json.dumps({**json.loads(described.read_text()), "file": place}))
+        again, kept = make_part(source, ArchiveReader(), folder)
+        assert not kept
+        assert "/" not in again.file
+        Path(folder, again.file).rename(Path(folder, part.file))
+
+
 def test_another_version_makes_other_parts(
     folder: str, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
