@@ -49,7 +49,7 @@ EXAMPLES = """examples:
     python jobs/sample.py MODEL --conditions angles.csv --n 20 --guidance 2 --out data/sampled
 
   a million trials by eight workers of a Ray cluster; after a crash, the same command goes on:
-    RAY_ADDRESS=auto python jobs/sample.py MODEL --n 1_000_000 --workers 8 --out s3://bucket/sampled
+    RAY_ADDRESS=ray-head:6379 python jobs/sample.py MODEL --n 1_000_000 --workers 8 --out s3://bucket/sampled
 """
 
 SECONDS_BETWEEN_LINES = 15.0

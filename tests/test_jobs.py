@@ -227,6 +227,12 @@ def test_models_that_are_none_are_refused(refuses, trained, tmp_path):
         (["--guidance", "nan"], "guidance must be finite and non-negative, got nan"),
         (["--n-steps", "0"], "n_steps must be at least 1"),
         (["--seed", "-1"], "seed must be in"),
+        (["--workers", "-1"], "--workers must be finite and non-negative, got -1"),
+        (
+            ["--gpus-per-worker", "nan"],
+            "--gpus-per-worker must be finite and non-negative, got nan",
+        ),
+        (["--shard-mb", "0"], "--shard-mb must be positive and finite, got 0"),
     ],
 )
 def test_bad_requests_for_samples_are_refused(refuses, trained, tmp_path, options, expected):

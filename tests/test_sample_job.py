@@ -1,9 +1,16 @@
 """Sampling for what a file or a dataset asks for, as it is typed."""
 
+import json
+import re
+
 import numpy as np
 import pytest
 
+from jobs import sample
 from ldns_ray.data.shards import load_trialset, read_card
+from ldns_ray.stages import model_fingerprint
+from ldns_ray.tracking.connection import connect
+from ldns_ray.tracking.model import log_model
 from tests.models import untrained
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -94,6 +101,42 @@ def test_a_dataset_and_lengths(sampled, trained, tmp_path):
     )  # fmt: skip
     n = trained.card.splits["test"]["n_trials"]
     assert load_trialset(tmp_path / "a").n_bins_S.tolist() == ([20, 30] * n)[:n]
+
+
+def test_a_run_leads_from_the_samples_to_their_model(sampled, of_angle, tracking_uri, tmp_path):
+    models = connect(tracking_uri, "of_angle")
+    prints = model_fingerprint(str(of_angle))
+    with models.run("train") as run:
+        address = log_model(run, of_angle, fingerprint=prints, what="A model.")
+    command = [of_angle, "--n", "3", "--n-steps", "2", "--out", tmp_path / "a"]
+    url = sampled(*command).splitlines()[-1].partition(" and run ")[2]
+    assert sampled(*command).splitlines()[-1].partition(" and run ")[2] == url, "the same run"
+    tracking = connect(tracking_uri, "sample")
+    (found,) = tracking.client.search_runs(
+        [tracking.experiment_id], filter_string=f"tags.`ldns.samples` = '{tmp_path / 'a'}'"
+    )
+    assert found.info.run_id in url
+    run = tracking.client.get_run(found.info.run_id)  # a search tells of no models
+    assert run.info.status == "FINISHED"
+    assert [f"models:/{m.model_id}" for m in run.inputs.model_inputs] == [address]
+    assert run.data.tags["ldns.model"] == str(of_angle)
+    assert run.data.tags["ldns.model_fingerprint"] == prints
+    assert run.data.params["sampling.n"] == "3"
+    card = read_card(tmp_path / "a")
+    (entry,) = run.inputs.dataset_inputs
+    assert (entry.dataset.name, entry.dataset.digest) == (card.name, card.fingerprint)
+    assert json.loads(entry.dataset.source) == {"uri": str(tmp_path / "a")}
+    assert json.loads(entry.dataset.profile) == {"trials": 3, **card.provenance}
+    assert f"fingerprint `{card.fingerprint}`" in run.data.tags["mlflow.note.content"]
+
+
+def test_how_far_it_has_come_is_told_now_and_then(sampled, of_angle, monkeypatch, tmp_path):
+    monkeypatch.setattr(sample, "SECONDS_BETWEEN_LINES", 0.0)
+    out = sampled(of_angle, "--n", "1_300", "--n-steps", "1", "--out", tmp_path / "a")
+    lines = [line for line in out.splitlines() if line.startswith("samples")]
+    assert lines[0] == "samples      64 of 1,300 trials"
+    assert re.fullmatch(r"samples      1,280 of 1,300 trials  [\d,]+/s  0 s left", lines[-2])
+    assert lines[-1].startswith("samples      1,300 of 1,300 trials  ")
 
 
 @pytest.mark.parametrize(

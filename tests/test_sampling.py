@@ -12,6 +12,7 @@ from ldns_ray.models.ldns import LDNS
 from ldns_ray.sampling.dataset import sample_dataset
 from ldns_ray.sampling.plan import Range, bytes_per_bin, plan_samples
 from ldns_ray.sampling.ranges import sampled, write_range
+from ldns_ray.storage import files_of
 from tests.models import untrained
 from tests.pipelines import contents
 
@@ -134,6 +135,17 @@ def test_nothing_is_done_twice(sampler_uri, tmp_path):
     sample_dataset(sampler_uri, parts, 300, work=idle, overwrite=False, **HOW)
     assert idle.did == []
     assert {p: p.stat().st_mtime_ns for p in Path(parts).iterdir()} == before
+
+
+def test_on_an_object_store_too(sampler_uri, s3, tmp_path):
+    with pytest.raises(Interrupted):
+        sample_dataset(sampler_uri, f"{s3}/s", 200, work=Watched(2), overwrite=False, **HOW)
+    rest = Watched()
+    card = sample_dataset(sampler_uri, f"{s3}/s", 200, work=rest, overwrite=False, **HOW)
+    assert rest.did == [2, 3]
+    assert card == sample_dataset(sampler_uri, str(tmp_path / "s"), 200, **HOW)
+    names = [*(shard["file"] for shard in card.shards), "dataset.json"]
+    assert sorted(files_of(f"{s3}/s")) == sorted(names)
 
 
 def test_a_range_without_its_shard_is_done_again(sampler_uri, tmp_path):

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 ATTEMPTS = 3
 """Workers that may be lost over one range, or, one after another, before they begin with any."""
 SECONDS_BETWEEN_NEWS = 1.0
+PATIENCE_S = 60.0
+"""So long, no worker starts and none works, before it is told that there is no room."""
 
 
 class _Worker:
@@ -97,16 +99,20 @@ class _Crew:
         self._busy: dict[Any, tuple[Any, Range | None]] = {}
         """What is waited for → the actor, and its range; None of one that starts, maybe once there is room for it."""
         self._lost: Counter[Range | None] = Counter()
+        self._hired: set[Any] = set()
 
     def work(self, n_workers: int) -> None:
         """Do all ranges."""
         for _ in range(min(n_workers, len(self._todo))):
             self._hire()
         while self._todo or any(trials is not None for _, trials in self._busy.values()):
-            (reference,), _ = ray.wait(list(self._busy), num_returns=1)
-            actor, trials = self._busy.pop(reference)
+            references, _ = ray.wait(list(self._busy), num_returns=1, timeout=PATIENCE_S)
+            if not references:
+                self._say_if_there_is_no_room()
+                continue
+            actor, trials = self._busy.pop(references[0])
             try:
-                ray.get(reference)
+                ray.get(references[0])
             except ray.exceptions.RayTaskError as error:
                 if not isinstance(error.cause, UnreachableError):
                     raise error.cause from None
@@ -121,15 +127,27 @@ class _Crew:
             if self._todo:
                 self._assign(actor)
             else:
-                ray.kill(actor)  # one that waits for room may be needed where another is lost
+                self._dismiss(actor)  # its room may be needed, where another is lost
 
     def dismiss(self) -> None:
         """End all actors."""
-        for actor, _ in self._busy.values():
-            ray.kill(actor)
+        for actor in list(self._hired):
+            self._dismiss(actor)
+
+    def _dismiss(self, actor: Any) -> None:
+        self._hired.remove(actor)
+        ray.kill(actor)
+
+    def _say_if_there_is_no_room(self) -> None:
+        if all(trials is None for _, trials in self._busy.values()):
+            logger.warning(
+                "The cluster has no room for a worker yet, each of which takes the CPUs and GPUs of --cpus-per-worker and "
+                "--gpus-per-worker. `ray status` shows what there is."
+            )
 
     def _hire(self) -> None:
         actor = self._actor.remote(*self._arguments)
+        self._hired.add(actor)
         self._busy[actor.ready.remote()] = (actor, None)
 
     def _assign(self, actor: Any) -> None:
@@ -138,7 +156,7 @@ class _Crew:
 
     def _replace(self, actor: Any, trials: Range | None, error: Exception) -> None:
         """Another actor for one that was lost, and its range for another."""
-        ray.kill(actor)
+        self._dismiss(actor)
         self._lost[trials] += 1
         reason = str(error).strip().splitlines()[0]
         if self._lost[trials] >= ATTEMPTS:
