@@ -15,6 +15,7 @@ import ray.train.torch
 import torch
 import torch.distributed
 from ray import cloudpickle
+from ray._private import ray_constants
 from ray.util.queue import Empty, Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from torch import Tensor
@@ -24,6 +25,7 @@ from ldns_ray.data import residence
 from ldns_ray.data.residence import Residence
 from ldns_ray.data.shards import read_card
 from ldns_ray.data.tables import trialset_from_tables
+from ldns_ray.services import ensure_token
 from ldns_ray.training.job import OnSaved, TrainingJob, run
 from ldns_ray.training.loop import Scoring, Workers
 
@@ -255,14 +257,31 @@ def ray_is_shared() -> bool:
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
+def _stay_on_this_machine() -> None:
+    """Have the Ray that this process starts listen on the loopback address, not on all that the machine has.
+
+    Ray has no argument for it. The variable tells its processes, and is read when Ray is imported: too late here,
+    where it becomes known that no cluster is to be joined.
+    """
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False
+
+
 def connect_ray() -> None:
-    """Join the Ray cluster that RAY_ADDRESS or the running job names, or start one in this process, quietly."""
+    """Join the Ray cluster that RAY_ADDRESS or the running job names, or start one in this process, quietly.
+
+    One of its own asks for the user's token, unless RAY_AUTH_MODE says otherwise, and can be reached from this machine
+    alone.
+    """
     # Tune's new output prints boxes even when silent.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     _quieten()
     if not ray.is_initialized():
         # Left to itself, Ray would look for the cluster that was last started on this machine, gone or not.
         address = os.environ["RAY_ADDRESS"] if ray_is_shared() else "local"
+        if address == "local":
+            ensure_token()
+            _stay_on_this_machine()
         ray.init(
             address, logging_level=logging.WARNING, log_to_driver=False, include_dashboard=False
         )
