@@ -257,14 +257,24 @@ def ray_is_shared() -> bool:
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
-def _stay_on_this_machine() -> None:
-    """Have the Ray that this process starts listen on the loopback address, not on all that the machine has.
+@contextlib.contextmanager
+def _on_this_machine() -> Iterator[None]:
+    """A Ray that is started meanwhile listens on the loopback address, not on all that the machine has.
 
-    Ray has no argument for it. The variable tells its processes, and is read when Ray is imported: too late here,
-    where it becomes known that no cluster is to be joined.
+    Ray has no argument for it. The variable tells its processes, and is read when Ray is imported: too early for this
+    one, where it becomes known only now that no cluster is to be joined.
     """
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    ray_constants.ENABLE_RAY_CLUSTER = False
+    name, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
+    stated = os.environ.get(name)
+    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        if stated is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = stated
 
 
 def connect_ray() -> None:
@@ -277,12 +287,14 @@ def connect_ray() -> None:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     _quieten()
     if not ray.is_initialized():
-        # Left to itself, Ray would look for the cluster that was last started on this machine, gone or not.
-        address = os.environ["RAY_ADDRESS"] if ray_is_shared() else "local"
-        if address == "local":
+        settings: dict[str, Any] = {
+            "logging_level": logging.WARNING, "log_to_driver": False, "include_dashboard": False,
+        }  # fmt: skip
+        if ray_is_shared():
+            ray.init(os.environ["RAY_ADDRESS"], **settings)
+        else:
             ensure_token()
-            _stay_on_this_machine()
-        ray.init(
-            address, logging_level=logging.WARNING, log_to_driver=False, include_dashboard=False
-        )
+            with _on_this_machine():
+                # By itself, Ray would look for the cluster that was last started on this machine, gone or not.
+                ray.init("local", **settings)
     ray.data.DataContext.get_current().enable_progress_bars = False
