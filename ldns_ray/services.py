@@ -78,7 +78,7 @@ def start_mlflow(root: Path, port: int) -> Service:
 
 def start_ray(root: Path, tracking_uri: str) -> Service:
     """A Ray head whose jobs keep their results under `root`, and track them at `tracking_uri` if it is given."""
-    _write_token()
+    ensure_token()
     # Unix socket paths end at 107 characters, so Ray's folder cannot be under the root.
     digest = hashlib.sha256(str(root).encode()).hexdigest()[:8]
     temp_dir = Path(tempfile.gettempdir()) / f"ldns-{getpass.getuser()[:12]}-{digest}"
@@ -208,16 +208,23 @@ def clean_environment() -> dict[str, str]:
     }
 
 
-def _write_token() -> None:
-    """Make sure that Ray finds an authentication token, readable by this user only."""
+def ensure_token() -> None:
+    """Make sure that Ray finds an authentication token, readable by this user only.
+
+    Ray itself writes one that everybody on the machine can read, if it finds none; in the usual place such a one is
+    closed to others.
+    """
     if os.environ.get("RAY_AUTH_TOKEN"):
         return
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    chosen = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    path = Path(chosen) if chosen else Path.home() / ".ray" / "auth_token"
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w") as f:
             f.write(secrets.token_hex(32))
+    if not chosen and path.stat().st_mode & 0o077:
+        path.chmod(0o600)
 
 
 def _object_store_bytes() -> int:

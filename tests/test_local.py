@@ -223,13 +223,18 @@ def test_free_port_skips_a_listener():
         assert services._free_port(port) > port
 
 
-def test_token_is_private_and_kept(tmp_path: Path, monkeypatch):
-    path = tmp_path / "ray" / "token"
-    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(path))
-    services._write_token()
+@pytest.mark.parametrize("place", ["RAY_AUTH_TOKEN_PATH", "HOME"])
+def test_token_is_private_and_kept(tmp_path: Path, monkeypatch, place):
+    path = tmp_path / ".ray" / "auth_token"
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(place, str(path if place == "RAY_AUTH_TOKEN_PATH" else tmp_path))
+    services.ensure_token()
     token = path.read_text()
     assert len(token) == 64
-    assert path.stat().st_mode & 0o077 == 0
-    services._write_token()
+    assert path.stat().st_mode & 0o777 == 0o600
+    # As Ray writes it; elsewhere than in its usual place, who may read it is for who chose the place to say.
+    path.chmod(0o644)
+    services.ensure_token()
     assert path.read_text() == token
+    assert path.stat().st_mode & 0o777 == (0o600 if place == "HOME" else 0o644)

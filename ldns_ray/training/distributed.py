@@ -15,6 +15,7 @@ import ray.train.torch
 import torch
 import torch.distributed
 from ray import cloudpickle
+from ray._private import ray_constants
 from ray.util.queue import Empty, Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from torch import Tensor
@@ -24,6 +25,7 @@ from ldns_ray.data import residence
 from ldns_ray.data.residence import Residence
 from ldns_ray.data.shards import read_card
 from ldns_ray.data.tables import trialset_from_tables
+from ldns_ray.services import ensure_token
 from ldns_ray.training.job import OnSaved, TrainingJob, run
 from ldns_ray.training.loop import Scoring, Workers
 
@@ -255,15 +257,44 @@ def ray_is_shared() -> bool:
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
+@contextlib.contextmanager
+def _on_this_machine() -> Iterator[None]:
+    """A Ray that is started meanwhile listens on the loopback address, not on all that the machine has.
+
+    Ray has no argument for it. The variable tells its processes, and is read when Ray is imported: too early for this
+    one, where it becomes known only now that no cluster is to be joined.
+    """
+    name, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
+    stated = os.environ.get(name)
+    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        if stated is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = stated
+
+
 def connect_ray() -> None:
-    """Join the Ray cluster that RAY_ADDRESS or the running job names, or start one in this process, quietly."""
+    """Join the Ray cluster that RAY_ADDRESS or the running job names, or start one in this process, quietly.
+
+    One of its own asks for the user's token, unless RAY_AUTH_MODE says otherwise, and can be reached from this machine
+    alone.
+    """
     # Tune's new output prints boxes even when silent.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     _quieten()
     if not ray.is_initialized():
-        # Left to itself, Ray would look for the cluster that was last started on this machine, gone or not.
-        address = os.environ["RAY_ADDRESS"] if ray_is_shared() else "local"
-        ray.init(
-            address, logging_level=logging.WARNING, log_to_driver=False, include_dashboard=False
-        )
+        settings: dict[str, Any] = {
+            "logging_level": logging.WARNING, "log_to_driver": False, "include_dashboard": False,
+        }  # fmt: skip
+        if ray_is_shared():
+            ray.init(os.environ["RAY_ADDRESS"], **settings)
+        else:
+            ensure_token()
+            with _on_this_machine():
+                # By itself, Ray would look for the cluster that was last started on this machine, gone or not.
+                ray.init("local", **settings)
     ray.data.DataContext.get_current().enable_progress_bars = False
