@@ -5,13 +5,21 @@ import importlib
 import re
 import shlex
 import subprocess
+from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
 import mlflow.environment_variables
 import pytest
 import ray
+import torch
 from packaging.version import Version
+
+from ldns_ray.benchmark.training import CONFIGURATIONS, linear_operations, training_step
+from ldns_ray.config import Hardware, experiment
+from ldns_ray.settings import settings
+from ldns_ray.sweeps import news
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -107,3 +115,43 @@ def test_options_of_ray_and_mlflow_exist():
                 seen.append(" ".join(words[:2]))
     assert sorted(set(seen)) == ["mlflow server", "ray dashboard", "ray start", "ray up"]
     assert Version(ray.__version__) >= Version("2.60")
+
+
+def test_capacity_follows_from_the_networks():
+    """The table, from the networks that are timed and the epochs that they are trained for."""
+    table = dict(re.findall(r"^\| ([^|]+?) \| (.+) \|$", section("Capacity"), re.MULTILINE))
+    by_name = {c.name: c for c in CONFIGURATIONS}
+    expected, checkpoints = defaultdict(list), []
+    for name in ("lorenz", "speech", "reach"):
+        parts = [by_name[f"{name} autoencoder"], by_name[f"{name} denoiser"]]
+        n_bins, n_units = parts[0].n_bins, parts[0].n_units
+        e = experiment(name)
+        epochs = [e.autoencoder.optimisation.epochs, e.diffusion.optimisation.epochs]
+        networks = [training_step(replace(c, n_trials=1), torch.device("cpu"))[1] for c in parts]
+        n = [sum(p.numel() for p in network.parameters()) for network in networks]
+        operations = [linear_operations(network, n_bins) for network in networks]
+        training = 3 * 1000 * sum(o * k for o, k in zip(operations, epochs, strict=True))
+        counts = n_bins * n_units
+        checkpoints += [16 * n[0], 20 * n[1]]
+        per_epoch = (e.autoencoder, e.diffusion)
+        assert all(part.optimisation.validate_every == 1 for part in per_epoch)
+        for row, cell in {
+            "parameters, autoencoder + denoiser": f"{n[0] / 1e6:.2f} + {n[1] / 1e6:.2f} M",
+            "checkpoint, autoencoder / denoiser (1)": " / ".join(
+                f"{size / 1e6:.0f}" for size in checkpoints[-2:]
+            )
+            + " MB",
+            "operations of training, for 1000 training trials (2)": f"{training / 1e15:.2f} × 10¹⁵",
+            "counts of 1000 trials in memory (3)": f"{counts / 1e3:.0f} MB",
+            "gradients, per step and worker of 8 (4)": f"{7 * n[0] / 1e6:.0f} / {7 * n[1] / 1e6:.0f} MB",
+            "rows of metrics in MLflow (5)": f"{3 * sum(epochs)}",
+            "operations of sampling a million trials (6)": f"{20 * operations[1] * 1e6 / 1e15:.2f} × 10¹⁵",
+            "counts of a million trials (3)": f"{counts / 1e3:.0f} GB",
+        }.items():
+            expected[row].append(cell)
+    assert {row: table[row] for row in expected} == {k: " | ".join(v) for k, v in expected.items()}
+    largest = max(checkpoints) / Hardware.checkpoint_s
+    cells = [f"{10 * largest / 1e6:.0f} MB/s", f"{100 * largest / 1e6:.0f} MB/s", f"{largest / 1e6:.1f} GB/s"]  # fmt: skip
+    assert table["checkpoints to storage, n × 116 MB / 30 s"].startswith(" | ".join(cells))
+    assert (Hardware.checkpoint_s, news.SECONDS_BETWEEN_EPOCHS) == (30, 10)
+    assert f"Beside them {len(settings(experiment('speech')))} parameters" in section("Capacity")
