@@ -1,0 +1,49 @@
+"""For the session: a network for hosts, and the services on it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.cluster.hosts import Network, why_no_hosts
+from tests.cluster.services import mlflow_server, object_store, postgres
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    """A folder with a short name, for Ray's sockets, that every user may enter, for PostgreSQL's."""
+    made = Path(tempfile.mkdtemp(prefix="ldns-"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture(scope="session")
+def network() -> Iterator[Network]:
+    """A network for hosts."""
+    why = why_no_hosts()
+    if why:
+        pytest.skip(why)
+    with Network() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def services(network: Network, folder: Path) -> Iterator[SimpleNamespace]:
+    """The services of a cluster: `endpoint` of the S3 server and the `way` to it, `mlflow` (a Service) and its
+    `tracking_uri`, and `optuna`, the address of a database.
+    """
+    with contextlib.ExitStack() as stack:
+        endpoint, way = stack.enter_context(object_store(network.address, folder))
+        databases = stack.enter_context(postgres(network.address, folder, ["mlflow", "optuna"]))
+        url, server = mlflow_server(network.address, folder, databases["mlflow"], endpoint)
+        stack.enter_context(server)
+        yield SimpleNamespace(
+            endpoint=endpoint, way=way, mlflow=server, tracking_uri=url, optuna=databases["optuna"]
+        )
