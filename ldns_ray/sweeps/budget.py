@@ -27,7 +27,9 @@ def concurrency(sweep: Sweep, missing: int) -> int:
     Raises ValueError if none does.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    fits = max((_fitting(sweep, nodes, spared) for spared in range(len(nodes))), default=0)
+    # A head that offers no CPUs has none to spare either.
+    sparing = [i for i, node in enumerate(nodes) if node.get("CPU", 0) >= RESERVED_CPUS]
+    fits = max((_fitting(sweep, nodes, spared) for spared in sparing), default=0)
     if fits < 1:
         has = [f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in nodes]
         raise ValueError(
