@@ -1,4 +1,4 @@
-"""For the session: a network for hosts, and the services on it."""
+"""One cluster for the session: three hosts on a network, Ray on them, and the services beside it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from tests.cluster.hosts import Network, why_no_hosts
-from tests.cluster.services import mlflow_server, object_store, postgres
+from tests.cluster.nodes import Cluster
+from tests.cluster.services import BUCKET, mlflow_server, object_store, postgres
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +48,24 @@ def services(network: Network, folder: Path) -> Iterator[SimpleNamespace]:
         yield SimpleNamespace(
             endpoint=endpoint, way=way, mlflow=server, tracking_uri=url, optuna=databases["optuna"]
         )
+
+
+@pytest.fixture(scope="session")
+def running(network: Network, services: SimpleNamespace, folder: Path) -> Iterator[Cluster]:
+    """A head and two workers."""
+    with network.hosts(3) as hosts:
+        cluster = Cluster(
+            hosts, folder, root=f"s3://{BUCKET}/results", tracking_uri=services.tracking_uri, endpoint=services.endpoint
+        )  # fmt: skip
+        with cluster:
+            yield cluster
+
+
+@pytest.fixture
+def cluster(
+    running: Cluster, services: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> Cluster:
+    """The cluster with all of its nodes, also after a test that lost one. This process reads its object store too."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", services.endpoint)
+    running.start()
+    return running

@@ -1,0 +1,40 @@
+"""A training on two nodes that is disturbed while it trains comes to what it comes to undisturbed.
+
+Every epoch is done, told to MLflow once, and has the losses that it has where nothing happens.
+"""
+
+import signal
+
+import pytest
+
+from tests.cluster.small import Training
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def undisturbed(running, services):
+    """The epochs of a training that nothing happens to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", services.endpoint)
+        running.start()
+        return Training(running, 0).epochs()
+
+
+def test_a_worker_process_is_killed(cluster, undisturbed):
+    training = Training(cluster, 1)
+    training.wait_for_checkpoint()
+    killed = cluster.workers[1].training()
+    for process in killed:
+        process.send_signal(signal.SIGKILL)
+    assert training.epochs() == undisturbed
+
+
+def test_a_node_is_lost_and_another_takes_its_place(cluster, undisturbed):
+    training = Training(cluster, 2)
+    training.wait_for_checkpoint()
+    lost = cluster.workers[1]
+    lost.lose()
+    assert not lost.runs
+    lost.start()
+    assert training.epochs() == undisturbed
