@@ -25,6 +25,7 @@ def test_a_worker_process_is_killed(cluster, undisturbed):
     training = Training(cluster, 1)
     training.wait_for_checkpoint()
     killed = cluster.workers[1].training()
+    assert killed
     for process in killed:
         process.send_signal(signal.SIGKILL)
     assert training.epochs() == undisturbed
@@ -37,4 +38,12 @@ def test_a_node_is_lost_and_another_takes_its_place(cluster, undisturbed):
     lost.lose()
     assert not lost.runs
     lost.start()
+    assert training.epochs() == undisturbed
+
+
+def test_the_driver_is_killed_and_submitted_again(cluster, undisturbed):
+    training = Training(cluster, 4)
+    training.wait_for_checkpoint()
+    training.job.kill()
+    training.submit()
     assert training.epochs() == undisturbed
