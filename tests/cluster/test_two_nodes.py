@@ -7,12 +7,17 @@ import optuna
 import pytest
 
 from ldns_ray import storage
-from tests.cluster.small import SETTINGS
+from ldns_ray.data.shards import load_trialset, read_card
+from ldns_ray.pipeline import STAGES
+from ldns_ray.tracking.connection import connect
+from tests.cluster.services import BUCKET
+from tests.cluster.small import EXPERIMENT, ONE_ON_A_NODE, SETTINGS, run_id_of, small_pipeline
 from tests.sweeps.submitted import check_histories, runs
 
 pytestmark = pytest.mark.slow
 
 SHORT = "autoencoder.optimisation.epochs=3"
+N_SAMPLES = 10
 
 
 def place(said, word):
@@ -22,9 +27,42 @@ def place(said, word):
     return found[1]
 
 
+def finished(cluster, name, said):
+    """Whether the run of a job that printed this, in an MLflow experiment, has ended well, its report in the object store."""
+    run_id = run_id_of(said)
+    run = connect(cluster.tracking_uri, name).client.get_run(run_id)
+    files = storage.files_of(f"s3://{BUCKET}/mlflow")
+    reported = any(re.fullmatch(rf"\d+/{run_id}/artifacts/report.html", file) for file in files)
+    return run.info.status == "FINISHED" and reported
+
+
 @pytest.fixture(scope="module")
 def root(running):
     return running.root
+
+
+def test_train_sample_evaluate(cluster, root):
+    """All that a user says is the job: storage, tracking and cluster are in the environment."""
+    job = cluster.submit("jobs/train.py", EXPERIMENT, *ONE_ON_A_NODE, *SETTINGS, SHORT)
+    cluster.wait_for_training(job)
+    said = job.end()
+    pipeline = small_pipeline(root, SHORT)
+    assert all(pipeline.record(stage) is not None for stage in STAGES)
+    assert [row["epoch"] for row in pipeline.history("diffusion")] == [1, 2, 3]
+    assert finished(cluster, EXPERIMENT, said)
+    model = place(said, "Model")
+    assert model == pipeline.model_uri
+
+    sampled = f"{root}/sampled"
+    job = cluster.submit("jobs/sample.py", model, "--n", str(N_SAMPLES), "--out", sampled)
+    assert place(job.end(), "Results") == sampled
+    assert read_card(sampled).n_trials == N_SAMPLES
+    assert len(load_trialset(sampled).n_bins_S) == N_SAMPLES
+
+    job = cluster.submit("jobs/evaluate.py", pipeline.data_uri, sampled, "--splits", "4", "--resamples", "10")  # fmt: skip
+    said = job.end()
+    assert b"<html" in storage.read_bytes(place(said, "Report"))
+    assert finished(cluster, "evaluate", said)
 
 
 def test_a_sweep(cluster, services):
