@@ -4,12 +4,15 @@ Every epoch is done, told to MLflow once, and has the losses that it has where n
 """
 
 import signal
+import time
 
 import pytest
 
 from tests.cluster.small import Training
 
 pytestmark = pytest.mark.slow
+
+TRACKING_AWAY_S = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -46,4 +49,16 @@ def test_the_driver_is_killed_and_submitted_again(cluster, undisturbed):
     training.wait_for_checkpoint()
     training.job.kill()
     training.submit()
+    assert training.epochs() == undisturbed
+
+
+def test_the_tracking_server_is_killed_and_away(cluster, services, undisturbed):
+    training = Training(cluster, 6)
+    training.wait_for_checkpoint()
+    services.mlflow.kill()
+    try:
+        time.sleep(TRACKING_AWAY_S)
+        assert training.job.runs, "it waits"
+    finally:
+        services.mlflow.start()
     assert training.epochs() == undisturbed
