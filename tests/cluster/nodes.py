@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -38,20 +35,11 @@ class Node:
         self.host = host
         self._folder, self._env, self._n_cpus, self._head = folder, env, n_cpus, head
         self._n_starts = 0
-        self._disk: Path | None = None
 
-    def start(self, disk_bytes: int = 0) -> None:
-        """Start Ray with nothing of what an earlier one on this host had.
-
-        disk_bytes: size of a disk of its own for Ray's folder; 0: on the machine's.
-        """
+    def start(self) -> None:
+        """Start Ray with nothing of what an earlier one on this host had."""
         self._n_starts += 1
         temporary = self._folder / f"{self.host.name}-{self._n_starts}"
-        if disk_bytes:
-            temporary.mkdir()
-            disk = ["-t", "tmpfs", "-o", f"size={disk_bytes}", "tmpfs", str(temporary)]
-            subprocess.run(["mount", *disk], check=True)
-            self._disk = temporary
         role = ["--address", self._head] if self._head else ["--head", "--port", str(PORT), "--include-dashboard=false"]  # fmt: skip
         command = [
             str(Path(sys.executable).parent / "ray"), "start", *role, "--block", "--node-ip-address", self.host.address,
@@ -76,21 +64,6 @@ class Node:
     def lose(self) -> None:
         """All of its processes are gone, from one moment to the next."""
         self.host.end_all()
-        if self._disk is not None:
-            subprocess.run(["umount", str(self._disk)], check=True)
-            self._disk = None
-
-    def disk_left(self) -> int:
-        """Free bytes of the disk of its own."""
-        assert self._disk is not None
-        return shutil.disk_usage(self._disk).free
-
-    def fill_disk(self) -> None:
-        """Leave no room on the disk of its own."""
-        assert self._disk is not None
-        with (self._disk / "filling").open("wb", buffering=0) as file, contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(2**20))
 
     def training(self) -> list[psutil.Process]:
         """The processes in which Ray Train trains here."""
