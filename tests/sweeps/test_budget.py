@@ -48,6 +48,9 @@ def cluster(monkeypatch):
         ([{"CPU": 4}, {"CPU": 4}, {"CPU": 4}], {"cpus_per_trial": 2}, 5),
         ([{"CPU": 8}, {"CPU": 16, "GPU": 1}, {"CPU": 16, "GPU": 1}], {"gpus_per_trial": 1}, 2),
         ([{"CPU": 4}, {"CPU": 4}, {"CPU": 1}], {"cpus_per_trial": 8, "workers_per_trial": 4}, 1),
+        ([{}, {"CPU": 1}, {"CPU": 1}], {}, 1),
+        ([{"CPU": 0}, {"CPU": 8, "GPU": 1}], {"cpus_per_trial": 4}, 1),
+        ([{}, {"CPU": 1}], {}, 0),
     ],
 )
 def test_trials_at_once_leave_room_for_data(plan, cluster, nodes, changes, expected):

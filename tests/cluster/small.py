@@ -1,0 +1,93 @@
+"""The smallest experiment on a simulated Lorenz system, and what a training of it must have come to, whatever happened."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from ldns_ray import storage
+from ldns_ray.config import experiment
+from ldns_ray.data.simulation.simulated import simulated_uri
+from ldns_ray.pipeline import Pipeline
+from ldns_ray.settings import override, parse_overrides
+from ldns_ray.tracking.connection import connect
+from tests.cluster.nodes import Cluster, Job
+from tests.cluster.services import wait_for
+from tests.sweeps.submitted import check_histories
+from tests.tracking.stored import history_of
+from tests.training.jobs import timeless
+
+EXPERIMENT = "lorenz_small"
+SETTINGS = (
+    "dataset.n_trials=40", "dataset.n_units=16", "dataset.min_bins=32", "dataset.max_bins=32",
+    "autoencoder.width=16", "autoencoder.n_blocks=1", "autoencoder.n_latents=4",
+    "autoencoder.optimisation.batch_size=8", "autoencoder.optimisation.warmup_epochs=1",
+    "diffusion.width=16", "diffusion.n_blocks=1", "diffusion.optimisation.epochs=3",
+    "diffusion.optimisation.batch_size=8", "diffusion.optimisation.warmup_epochs=1",
+    "diffusion.optimisation.validate_every=1", "sampling.n_steps=4", "evaluation.n_splits=4",
+    "evaluation.n_resamples=10",
+)  # fmt: skip
+ONE_ON_A_NODE = ("--workers", "2", "--cpus-per-worker", "1")
+EPOCHS = 60
+"""Of a training that is long enough to be disturbed."""
+
+
+def small_pipeline(root: str, *settings: str) -> Pipeline:
+    """What `jobs/train.py` makes of these settings under a storage root."""
+    e = override(experiment(EXPERIMENT), parse_overrides([*SETTINGS, *settings]))
+    return Pipeline(e, simulated_uri(e, root), root)
+
+
+def run_id_of(said: str) -> str:
+    """The MLflow run of a job that has printed this."""
+    found = re.search(r"^Results: .*/runs/(\w+)", said, re.M)
+    assert found is not None, said
+    return found[1]
+
+
+class Training:
+    """An autoencoder in training on both worker nodes, with a checkpoint after every epoch.
+
+    number: tells trainings apart in MLflow; their stages are the same, but under storage roots of their own.
+    """
+
+    def __init__(self, cluster: Cluster, number: int) -> None:
+        self.cluster = cluster
+        self.root = f"{cluster.root}/training-{number}"
+        self._settings = (f"autoencoder.optimisation.epochs={EPOCHS}", f"evaluation.seed={number}")
+        self.job = self.submit()
+
+    def submit(self) -> Job:
+        """The same command once more."""
+        self.job = self.cluster.submit(
+            "jobs/train.py", EXPERIMENT, *ONE_ON_A_NODE, "--until", "autoencoder", "hardware.checkpoint_s=0",
+            *SETTINGS, *self._settings, root=self.root,
+        )  # fmt: skip
+        return self.job
+
+    def _file(self, name: str) -> str:
+        return small_pipeline(self.root, *self._settings).uri("autoencoder", name)
+
+    def wait_for_checkpoint(self) -> None:
+        """Wait until an epoch would survive; others are still to be trained."""
+        self.cluster.wait_for_training(self.job)
+        checkpoint = self._file("checkpoint.pt")
+        wait_for("a checkpoint", lambda: storage.exists(checkpoint), 60, self.job.log)
+        assert not storage.exists(self._file("history.json")), "too late to disturb it"
+
+    def epochs(self) -> list[dict[str, float]]:
+        """The figures of all epochs, once the job has ended well, without what the clock put into them.
+
+        Every epoch is there once, in the stage and in MLflow, and with the same losses.
+        """
+        said = self.job.end()
+        rows = json.loads(storage.read_bytes(self._file("history.json")))["rows"]
+        assert [row["epoch"] for row in rows] == list(range(1, EPOCHS + 1))
+        tracking = connect(self.cluster.tracking_uri, EXPERIMENT)
+        run = tracking.client.get_run(run_id_of(said))
+        assert run.info.status == "FINISHED"
+        histories = {key: history_of(tracking, run.info.run_id, key) for key in run.data.metrics}
+        check_histories({"run": histories}, {"autoencoder": EPOCHS})
+        for key in ("train_loss", "val_loss"):
+            assert sorted(histories[f"autoencoder/{key}"]) == [(row["epoch"], row[key]) for row in rows]  # fmt: skip
+        return timeless(rows)

@@ -1,0 +1,117 @@
+"""The services answer from within hosts, keep what they are given, and fail as told."""
+
+import hashlib
+import os
+import sys
+import time
+import uuid
+
+import psutil
+import pyarrow.fs
+import pytest
+import sqlalchemy
+
+from ldns_ray import storage
+from ldns_ray.tracking.connection import connect
+from tests.cluster.services import BUCKET, listens, object_store, postgres
+from tests.tracking.stored import artifact_of, history_of
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def store(network, tmp_path_factory):
+    with object_store(network.address, tmp_path_factory.mktemp("store")) as made:
+        yield made
+
+
+def filesystem(endpoint, tries=3):
+    """pyarrow's, which tries so often."""
+    return pyarrow.fs.S3FileSystem(
+        endpoint_override=endpoint.removeprefix("http://"), scheme="http", access_key="a", secret_key="b", region="us-east-1",
+        retry_strategy=pyarrow.fs.AwsStandardS3RetryStrategy(max_attempts=tries),
+    )  # fmt: skip
+
+
+def test_large_objects_pass_whole_and_are_seen_from_a_host(store, network):
+    endpoint, _ = store
+    content = os.urandom(12_000_000)
+    name = f"{BUCKET}/{uuid.uuid4().hex}"
+    with filesystem(endpoint).open_output_stream(name) as stream:
+        stream.write(content)
+    program = (
+        "import sys, hashlib; from ldns_ray import storage;"
+        "print(hashlib.sha256(storage.read_bytes(sys.argv[1])).hexdigest())"
+    )
+    read, write = os.pipe()
+    with network.hosts(1) as (host,):
+        env = {**os.environ, "AWS_ENDPOINT_URL": endpoint}
+        process = host.run([sys.executable, "-c", program, f"s3://{name}"], env, write)
+        os.close(write)
+        assert process.wait() == 0
+    with os.fdopen(read) as said:
+        assert said.read().strip() == hashlib.sha256(content).hexdigest()
+
+
+def test_the_store_fails_while_told_to(store):
+    endpoint, way = store
+    name = f"{BUCKET}/{uuid.uuid4().hex}"
+    open_before = filesystem(endpoint, tries=1)
+    with open_before.open_output_stream(name) as stream:
+        stream.write(b"before")
+    refused = way.refused
+    with way.failing(status=503):
+        for some in (open_before, filesystem(endpoint, tries=1)):
+            with pytest.raises(OSError, match="503|SLOW_DOWN|SERVICE_UNAVAILABLE"):
+                some.open_input_file(name)
+        with pytest.raises(OSError, match="503|SLOW_DOWN|SERVICE_UNAVAILABLE"), open_before.open_output_stream(name) as stream:  # fmt: skip
+            stream.write(os.urandom(2_000_000))
+    assert way.refused >= refused + 3
+    assert open_before.open_input_file(name).read() == b"before"
+    began, delayed = time.monotonic(), way.delayed
+    with way.failing(delay_s=0.5):
+        assert open_before.open_input_file(name).read() == b"before"
+    assert time.monotonic() - began > 0.5
+    assert way.delayed > delayed
+
+
+def test_databases_are_apart_and_need_their_password(network, folder):
+    with postgres(network.address, folder, ["one", "two"]) as databases:
+        engines = {name: sqlalchemy.create_engine(url) for name, url in databases.items()}
+        with engines["one"].begin() as one:
+            one.execute(sqlalchemy.text("create table facts (n integer)"))
+            one.execute(sqlalchemy.text("insert into facts values (3)"))
+        with engines["one"].connect() as one:
+            assert one.execute(sqlalchemy.text("select n from facts")).scalar() == 3
+        assert sqlalchemy.inspect(engines["two"]).get_table_names() == []
+        url = sqlalchemy.make_url(databases["one"]).set(password="another")
+        with pytest.raises(sqlalchemy.exc.OperationalError, match="password authentication failed"):
+            sqlalchemy.create_engine(url).connect()
+        for engine in engines.values():
+            engine.dispose()
+        assert listens(network.address, url.port)
+        (postmaster,) = [
+            p
+            for p in psutil.process_iter(["cmdline"])
+            if f"-p {url.port} " in " ".join(p.info["cmdline"] or [])
+        ]
+        assert postmaster.username() == "postgres"
+    assert not postmaster.is_running()
+    assert not listens(network.address, url.port)
+
+
+def test_runs_outlast_their_server(services, monkeypatch):
+    """Killed and started again it has the runs, from PostgreSQL, and their artifacts, from the object store."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", services.endpoint)
+    tracking = connect(services.tracking_uri, "outlasting")
+    with tracking.run("run") as run:
+        run.metrics({"loss": 0.25}, step=1)
+        run.text("note.txt", "kept")
+    services.mlflow.kill()
+    with pytest.raises(ConnectionError, match="Cannot reach"):
+        connect(services.tracking_uri, "outlasting", wait_s=0.5)
+    services.mlflow.start()
+    assert history_of(tracking, run.run_id, "loss") == [(1, 0.25)]
+    assert artifact_of(tracking, run.run_id, "note.txt") == b"kept"
+    files = storage.files_of(f"s3://{BUCKET}/mlflow")
+    assert [file for file in files if file.endswith(f"/{run.run_id}/artifacts/note.txt")]

@@ -1,0 +1,94 @@
+"""Jobs on a cluster of two worker nodes, with an S3 server, PostgreSQL and an MLflow server on both."""
+
+import json
+import re
+
+import optuna
+import pytest
+
+from ldns_ray import storage
+from ldns_ray.data.shards import load_trialset, read_card
+from ldns_ray.pipeline import STAGES
+from ldns_ray.tracking.connection import connect
+from tests.cluster.services import BUCKET
+from tests.cluster.small import EXPERIMENT, ONE_ON_A_NODE, SETTINGS, run_id_of, small_pipeline
+from tests.sweeps.submitted import check_histories, runs
+
+pytestmark = pytest.mark.slow
+
+SHORT = "autoencoder.optimisation.epochs=3"
+N_SAMPLES = 10
+
+
+def place(said, word):
+    """The storage address of a line that a job has printed."""
+    found = re.search(rf"^{word}: (s3://\S+)", said, re.M)
+    assert found is not None, said
+    return found[1]
+
+
+def finished(cluster, name, said):
+    """Whether the run of a job that printed this, in an MLflow experiment, has ended well, its report in the object store."""
+    run_id = run_id_of(said)
+    run = connect(cluster.tracking_uri, name).client.get_run(run_id)
+    files = storage.files_of(f"s3://{BUCKET}/mlflow")
+    reported = any(re.fullmatch(rf"\d+/{run_id}/artifacts/report.html", file) for file in files)
+    return run.info.status == "FINISHED" and reported
+
+
+@pytest.fixture(scope="module")
+def root(running):
+    return running.root
+
+
+def test_train_sample_evaluate(cluster, root):
+    """All that a user says is the job: storage, tracking and cluster are in the environment."""
+    job = cluster.submit("jobs/train.py", EXPERIMENT, *ONE_ON_A_NODE, *SETTINGS, SHORT)
+    cluster.wait_for_training(job)
+    said = job.end()
+    pipeline = small_pipeline(root, SHORT)
+    assert all(pipeline.record(stage) is not None for stage in STAGES)
+    assert [row["epoch"] for row in pipeline.history("diffusion")] == [1, 2, 3]
+    assert finished(cluster, EXPERIMENT, said)
+    model = place(said, "Model")
+    assert model == pipeline.model_uri
+
+    sampled = f"{root}/sampled"
+    job = cluster.submit("jobs/sample.py", model, "--n", str(N_SAMPLES), "--out", sampled)
+    assert place(job.end(), "Results") == sampled
+    assert read_card(sampled).n_trials == N_SAMPLES
+    assert len(load_trialset(sampled).n_bins_S) == N_SAMPLES
+
+    job = cluster.submit("jobs/evaluate.py", pipeline.data_uri, sampled, "--splits", "4", "--resamples", "10")  # fmt: skip
+    said = job.end()
+    assert b"<html" in storage.read_bytes(place(said, "Report"))
+    assert finished(cluster, "evaluate", said)
+
+
+def test_a_sweep(cluster, services):
+    """Trials in the cluster, the study in PostgreSQL; submitted again it finds everything done."""
+    command = ("jobs/sweep_lorenz.py", "--n-trials", "2", "--optuna-storage", services.optuna, *SETTINGS, SHORT)  # fmt: skip
+    said = cluster.submit(*command).end()
+    (name,) = optuna.get_all_study_names(services.optuna)
+    study = optuna.load_study(study_name=name, storage=services.optuna)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 2
+    result = json.loads(storage.read_bytes(storage.join(place(said, "Results"), "sweep.json")))
+    assert sorted(row["score"] for row in result["trials"]) == sorted(t.value for t in study.trials)
+    status, children, histories = runs(cluster.tracking_uri, "lorenz")
+    assert status == "FINISHED"
+    assert children == {"trial 1": ["FINISHED"], "trial 2": ["FINISHED"]}
+    check_histories(histories, {"autoencoder": 3, "diffusion": 3})
+    assert "every trial is done" in cluster.submit(*command).end()
+
+
+def test_two_nodes_train_what_one_trains(cluster, root):
+    """The same batches and draws, halved between two nodes: the same losses."""
+    own = f"{root}/same"
+    cluster.submit("-m", "tests.cluster.on_two_nodes", own).end()
+    one, two = (json.loads(storage.read_bytes(f"{own}/{n}/history.json"))["rows"] for n in ("one", "two"))  # fmt: skip
+    assert [row["epoch"] for row in two] == [row["epoch"] for row in one] == [1, 2, 3, 4, 5]
+    losses = [[row["train_loss"] for row in rows] for rows in (one, two)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert losses[0][-1] != pytest.approx(losses[0][0], rel=1e-2), "it has learnt something"
+    where = {storage.read_bytes(f"{own}/nodes/2-{rank}").decode() for rank in (0, 1)}
+    assert where == {node.host.address for node in cluster.workers}
