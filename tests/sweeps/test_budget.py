@@ -50,7 +50,6 @@ def cluster(monkeypatch):
         ([{"CPU": 4}, {"CPU": 4}, {"CPU": 1}], {"cpus_per_trial": 8, "workers_per_trial": 4}, 1),
         ([{}, {"CPU": 1}, {"CPU": 1}], {}, 1),
         ([{"CPU": 0}, {"CPU": 8, "GPU": 1}], {"cpus_per_trial": 4}, 1),
-        ([{}, {"CPU": 1}], {}, 0),
     ],
 )
 def test_trials_at_once_leave_room_for_data(plan, cluster, nodes, changes, expected):
