@@ -7,9 +7,8 @@ trials are drawn beside it.
 # B trials of a block, T bins, N units, U of them, J history bins,
 # P = J + 2 parameters of a unit: gain a, offset b, filter w (most recent bin last).
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from ldns_ray.models.history_likelihood import RATE_FLOOR, Recording, join, negative_log_likelihood
 from ldns_ray.models.newton import Objective, minimise
+from ldns_ray.models.threads import torch_threads
 
 LATENT_NOISE, SPIKE_NOISE, CONDITION_DRAW = 0, 1, 2
 """What a keyed generator is for; part of its key."""
@@ -175,27 +175,14 @@ def fit_spike_history(
 
     n_groups = -(-len(theta_NP) // UNITS_TOGETHER)
     groups = torch.arange(len(theta_NP)).tensor_split(n_groups)
-    with _threads_of_torch() as n_threads, ThreadPoolExecutor(n_threads) as pool:
+    # PyTorch's own threads would meet after each of thousands of short operations, and on a busy machine wait
+    # for one another ten times as long as they work.
+    with torch_threads(1) as n_threads, ThreadPoolExecutor(n_threads) as pool:
         theta_NP = torch.cat(list(pool.map(fit_some, groups)))
     gain_N = theta_NP[:, 0]
     offset_N = theta_NP[:, 1] - gain_N * recording.mean_log_rate_N
     history, gain, offset = (x.float().numpy() for x in (theta_NP[:, 2:], gain_N, offset_N))
     return SpikeHistory(history, gain, offset, count_cap)
-
-
-@contextmanager
-def _threads_of_torch() -> Iterator[int]:
-    """Threads for the caller to use in the place of PyTorch's own.
-
-    Those would meet after each of thousands of short operations, and on a busy machine wait for one another
-    ten times as long as they work.
-    """
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield n_threads
-    finally:
-        torch.set_num_threads(n_threads)
 
 
 def _decoded_rates(recording: Recording) -> Tensor:

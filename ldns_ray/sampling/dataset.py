@@ -1,8 +1,7 @@
 """Trials sampled from a trained model into a dataset, by this process or by whoever works for it."""
 
-import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,6 +15,7 @@ from ldns_ray.data.publishing import is_whole, publish
 from ldns_ray.data.shard_records import ShardRecord
 from ldns_ray.data.verification import THREADS
 from ldns_ray.models.ldns import LDNS
+from ldns_ray.models.threads import torch_threads
 from ldns_ray.revision import commit
 from ldns_ray.sampling.places import check_free, done, record_uri, remove_records
 from ldns_ray.sampling.plan import Plan, Range, plan_samples
@@ -56,20 +56,9 @@ class InProcess:
         self, model: LDNS, plan: Plan, out_uri: str, ranges: Sequence[Range], on_trials: OnTrials
     ) -> None:
         model = model.to(best_device())
-        with threads(self.n_threads):
+        with torch_threads(self.n_threads or torch.get_num_threads()):
             for trials in ranges:
                 write_range(model, plan, out_uri, trials, plan.rows(trials), on_trials)
-
-
-@contextlib.contextmanager
-def threads(n: int) -> Iterator[None]:
-    """So many threads of torch, or as many as there are for 0."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def sample_dataset(

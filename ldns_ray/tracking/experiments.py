@@ -188,9 +188,8 @@ class Tracking:
 
         All experiments of the store are searched; of several, the one that was logged last is taken.
         """
-        if (
-            not fingerprint.isalnum()
-        ):  # what a card says may be anything, and a quote would end the filter
+        # What a card says may be anything, and a quote would end the filter.
+        if not fingerprint.isalnum():
             return ""
         experiments = [e.experiment_id for e in self.client.search_experiments()]
         found = self.client.search_logged_models(

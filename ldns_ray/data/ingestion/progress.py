@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ldns_ray.durations import duration
+
 SECONDS_BETWEEN_REPORTS = 0.5
 
 
@@ -63,13 +65,7 @@ class Progress:
         if self.done_bytes > self.kept_bytes:
             text += f", {self.mb_per_s:.1f} MB/s"
         left = self.seconds_left
-        return text if left is None else f"{text}, {_duration(left)} left"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+        return text if left is None else f"{text}, {duration(left)} left"
 
 
 class Meter:
