@@ -1,5 +1,6 @@
 """Who hears of a pipeline's progress: the terminal, and a run in MLflow."""
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -20,11 +21,11 @@ SECONDS_BETWEEN_LINES = 15.0
 
 
 class Terminal(Observer):
-    """A line when a stage starts and ends, and one now and then while it trains."""
+    """A line when a stage starts and ends, and, while it trains, after its first epoch and now and then."""
 
     def __init__(self, prefix: str = "", say: Callable[[str], None] = print) -> None:
         self.prefix, self.say = prefix, say
-        self._last = 0.0
+        self._last = -math.inf
 
     def _line(self, stage: str, text: str) -> None:
         self.say(f"{self.prefix}{stage:<12} {text}")
@@ -33,7 +34,7 @@ class Terminal(Observer):
         self._line(stage, "waits: another process does it")
 
     def stage_started(self, stage: str, uri: str) -> None:
-        self._last = time.monotonic()
+        self._last = -math.inf
         self._line(stage, "started")
 
     def remark(self, stage: str, text: str) -> None:

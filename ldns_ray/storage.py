@@ -1,6 +1,7 @@
 """Files on a local disk or an object store, by path or URI."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -20,10 +21,29 @@ BLOCK_BYTES = 4 * 2**20
 """Of a file, read at once."""
 URI_CHARACTERS = "%:/?#[]@!$&'()*+,;="
 """What stands in a URI as it is, besides letters, digits, and - . _ ~."""
+S3_ATTEMPTS = 10
+"""At a request that an S3 server does not answer, or answers with a fault of its own. The pauses between them double from
+a second on, up to 20: a minute and a half in all."""
+S3_CONNECT_S, S3_ANSWER_S = 10.0, 60.0
+"""What an attempt waits for a connection, and then for something to come: pyarrow would wait 1 s and 3 s."""
+
+_answered: set[tuple[str, str]] = set()
+"""Endpoint and bucket of the S3 servers that this process has heard from."""
 
 
 class UnreachableError(OSError):
     """An object store that does not do what it was asked for."""
+
+
+class DiskFullError(OSError):
+    """A disk that has no room for a file. What was there is as it was."""
+
+    def __init__(self, path: str, n_bytes: int) -> None:
+        super().__init__(
+            f"No space is left on the disk of {path}, for which {n_bytes} bytes were to be written. Make room there; the "
+            "same command then does what is missing."
+        )
+        self.errno = errno.ENOSPC
 
 
 @contextlib.contextmanager
@@ -52,6 +72,8 @@ def filesystem_of(uri: Uri) -> tuple[pafs.FileSystem, str]:
     try:
         # Names on object stores may have spaces and the like, which pyarrow wants written as %20.
         filesystem, path = pafs.FileSystem.from_uri(quote(text, safe=URI_CHARACTERS))
+        if isinstance(filesystem, pafs.S3FileSystem):
+            filesystem = _patient(filesystem, path.partition("/")[0])
         return filesystem, path.rstrip("/")
     except pa.ArrowInvalid as error:
         try:
@@ -63,6 +85,30 @@ def filesystem_of(uri: Uri) -> tuple[pafs.FileSystem, str]:
                 f"Cannot open {text}: {error}. Use a path, or a URI like s3://…"
             ) from None
         return pafs.PyFileSystem(pafs.FSSpecHandler(other)), path.rstrip("/")
+
+
+def _patient(filesystem: pafs.S3FileSystem, bucket: str) -> pafs.FileSystem:
+    """The same filesystem, which waits for a server that is busy, slow or away for a while.
+
+    One that was never heard of by this process may not be there at all, which is to be told in seconds: until its
+    first answer, requests to it fail as soon as pyarrow's do.
+    """
+    # All that makes the filesystem: pyarrow tells it to nobody but pickle.
+    _, (options,) = filesystem.__reduce__()
+    server = (options["endpoint_override"], bucket)
+    if server not in _answered:
+        try:
+            filesystem.get_file_info(bucket)
+        except OSError:
+            return filesystem  # what was to be done will meet the error, and say more of it
+        _answered.add(server)
+    patience = pafs.AwsStandardS3RetryStrategy(max_attempts=S3_ATTEMPTS)
+    ours = {
+        "connect_timeout": S3_CONNECT_S,
+        "request_timeout": S3_ANSWER_S,
+        "allow_delayed_open": True,  # a small file is one request, not three
+    }
+    return pafs.S3FileSystem(**options | ours, retry_strategy=patience)
 
 
 def write_atomically(filesystem: pafs.FileSystem, path: str, content: bytes | pa.Buffer) -> None:
@@ -81,8 +127,10 @@ def write_atomically(filesystem: pafs.FileSystem, path: str, content: bytes | pa
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise DiskFullError(path, len(content)) from error
         raise
 
 
@@ -160,7 +208,10 @@ def write_bytes(uri: Uri, content: bytes) -> None:
     """Write a file whole or not at all; makes its folder."""
     with reaching(uri):
         filesystem, path = filesystem_of(uri)
-        filesystem.create_dir(os.path.dirname(path), recursive=True)
+        if not isinstance(
+            filesystem, pafs.S3FileSystem
+        ):  # which has no folders: pyarrow would write an object for each
+            filesystem.create_dir(os.path.dirname(path), recursive=True)
         write_atomically(filesystem, path, content)
 
 

@@ -78,14 +78,15 @@ def test_a_stage_that_is_found_done_has_its_metrics_at_their_times(
 
 
 def test_an_epoch_with_a_score_has_a_line():
-    """Lines are seconds apart but for the last epoch's, and those that hold a score."""
+    """Lines are seconds apart but for the first epoch's, the last one's, and those that hold a score."""
     lines = []
     terminal = Terminal("trial 3  ", lines.append)
     terminal.stage_started("diffusion", "uri")
     for row in ROWS:
         terminal.epoch("diffusion", row, 4)
-    started, scored = lines
+    started, first, scored = lines
     assert started == "trial 3  diffusion    started"
+    assert first.startswith("trial 3  diffusion    epoch    1/4  ")
     assert scored == (
         "trial 3  diffusion    epoch    2/4  train 0.40000  val 0.45000  score 3.50  2.00 s/epoch, 4 s left"
     )

@@ -36,6 +36,7 @@ from mlflow.exceptions import MlflowException
 
 from ldns_ray.redaction import redacted, without_secrets
 from ldns_ray.tracking.outbox import Outbox
+from ldns_ray.tracking.patience import reason
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -107,9 +108,14 @@ class Run:
             self._outbox.close()
             if self._ends and not stopped:
                 self._client.set_terminated(self.run_id, status, ended_ms)
-        except Exception:
+        except Exception as another:
             # The error on its way is the one that matters.
-            logger.exception("Could not record that run %s ended as %s", self.run_id, status)
+            logger.warning(
+                "Could not record that run %s ended as %s: %s.",
+                self.run_id,
+                status,
+                reason(another),
+            )
 
     def _record_failure(self, trace: str) -> None:
         number = int(self.tags().get(FAILURES, "0")) + 1

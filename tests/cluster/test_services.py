@@ -5,6 +5,7 @@ import os
 import sys
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pyarrow.fs
@@ -75,6 +76,24 @@ def test_the_store_fails_while_told_to(store):
     assert way.delayed > delayed
 
 
+@pytest.mark.parametrize("fault", [{"status": 503}, {"status": 500}, {"delay_s": 4.0}])
+def test_a_store_that_was_heard_of_is_waited_for(store, monkeypatch, fault):
+    """Busy for longer than pyarrow's own eight seconds, or slower than its three."""
+    endpoint, way = store
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    uri = f"s3://{BUCKET}/{uuid.uuid4().hex}"
+    storage.write_bytes(uri, b"before")
+    content = os.urandom(12_000_000)
+    with ThreadPoolExecutor() as pool:
+        with way.failing(**fault):
+            writing = pool.submit(storage.write_bytes, f"{uri}-2", content)
+            reading = pool.submit(storage.read_bytes, uri)
+            time.sleep(12)
+        assert reading.result() == b"before"
+        writing.result()
+    assert storage.read_bytes(f"{uri}-2") == content
+
+
 def test_databases_are_apart_and_need_their_password(network, folder):
     with postgres(network.address, folder, ["one", "two"]) as databases:
         engines = {name: sqlalchemy.create_engine(url) for name, url in databases.items()}
@@ -103,13 +122,13 @@ def test_databases_are_apart_and_need_their_password(network, folder):
 def test_runs_outlast_their_server(services, monkeypatch):
     """Killed and started again it has the runs, from PostgreSQL, and their artifacts, from the object store."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", services.endpoint)
-    tracking = connect(services.tracking_uri, "outlasting")
+    tracking = connect(services.mlflow.url, "outlasting")
     with tracking.run("run") as run:
         run.metrics({"loss": 0.25}, step=1)
         run.text("note.txt", "kept")
     services.mlflow.kill()
     with pytest.raises(ConnectionError, match="Cannot reach"):
-        connect(services.tracking_uri, "outlasting", wait_s=0.5)
+        connect(services.mlflow.url, "outlasting", wait_s=0.5)
     services.mlflow.start()
     assert history_of(tracking, run.run_id, "loss") == [(1, 0.25)]
     assert artifact_of(tracking, run.run_id, "note.txt") == b"kept"
