@@ -1,8 +1,12 @@
 """`cluster.yaml` is one that Ray's launcher accepts, and says what the README promises of it."""
 
 import copy
+import os
 import re
+import signal
 import subprocess
+import sys
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -90,6 +94,34 @@ def test_gpu_workers_come_and_go(cluster):
     assert worker["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
     head = cluster["available_node_types"]["head"]["node_config"]
     assert "InstanceMarketOptions" not in head
+
+
+def test_spot_workers_tell_ray_of_their_notice(cluster, tmp_path):
+    """The line returns at once, starts one watch however often it is run, and reaches a command that there is."""
+    (line,) = [c for c in cluster["worker_start_ray_commands"] if "ldns_ray.spot" in c]
+    assert not any("ldns_ray.spot" in c for c in cluster["head_start_ray_commands"])
+    (words,) = re.findall(r"python (-m ldns_ray\.spot)", line)
+    subprocess.run([sys.executable, *words.split(), "--help"], check=True, stdout=subprocess.DEVNULL)  # fmt: skip
+    programs = tmp_path / "venv" / "bin"
+    programs.mkdir(parents=True)
+    watch = programs / "python"
+    watch.write_text('#!/bin/sh\necho "$@" $$ >> ~/started\nexec sleep 600\n')
+    watch.chmod(0o755)
+    (tmp_path / ".ldns_environment").write_text(f"export PATH={programs}:$PATH\n")
+    try:
+        for _ in range(2):
+            _run(line, tmp_path)
+        started = tmp_path / "started"
+        for _ in range(100):
+            if started.exists():
+                break
+            time.sleep(0.1)
+        time.sleep(0.5)
+        (said,) = started.read_text().splitlines()
+        assert said.startswith(words)
+    finally:
+        for said in started.read_text().splitlines():
+            os.kill(int(said.split()[-1]), signal.SIGKILL)
 
 
 def test_the_head_can_start_instances(cluster):

@@ -38,6 +38,7 @@ LEAVES = {
     "redaction",
     "storage",
     "revision",
+    "spot",
     "text_table",
 }
 """Import nothing of the project."""

@@ -43,6 +43,11 @@ def _tables(name: str) -> Iterable[pa.Table]:
     return shard.iter_batches(batch_size=None, batch_format="pyarrow")
 
 
+def _node_ends_soon() -> bool:
+    """Whether Ray was told that a worker's node will be taken back. All workers must ask together."""
+    return ray.train.get_preemption_info() is not None
+
+
 def _train_worker(settings: dict[str, Any]) -> None:
     """What runs on every worker. On a restart it goes on from the job's checkpoint."""
     job, card, queue = settings["job"], settings["card"], settings["queue"]
@@ -78,7 +83,7 @@ def _train_worker(settings: dict[str, Any]) -> None:
     try:
         run(
             job, data, device, workers, on_epoch, draw and draw(job, workers, device), on_saved, settings["probe"],
-            settings["checkpoint_s"],
+            settings["checkpoint_s"], _node_ends_soon,
         )  # fmt: skip
     except FloatingPointError as error:
         # All workers see it, and would see it again: ending here spares the restarts.

@@ -193,6 +193,7 @@ def run(
     on_saved: OnSaved | None = None,
     probe: Scoring | None = None,
     checkpoint_s: float = Hardware.checkpoint_s,
+    ends_soon: Callable[[], bool] = lambda: False,
 ) -> Result:
     """Train `job`, from its checkpoint if there is one; the first worker saves checkpoints and weights.
 
@@ -207,6 +208,8 @@ def run(
         probe: scores the network on the first worker, while the others wait for it. A checkpoint holds the score
             before the next epoch begins.
         checkpoint_s: least seconds between two checkpoints, but for those of epochs with a score, and the last.
+        ends_soon: asked by every worker after every epoch: whether one of them will be taken away. From then on every
+            epoch has its checkpoint.
     """
     workers = workers or Workers()
     leads = workers.rank == 0
@@ -228,7 +231,8 @@ def run(
     def after_epoch(row: dict[str, float], checkpoint: Callable[[], bytes]) -> None:
         nonlocal saved
         late = time.monotonic() - saved > checkpoint_s
-        saves = leads and (trainer.done or "score" in row or late)
+        hurries = ends_soon()
+        saves = leads and (trainer.done or "score" in row or late or hurries)
         if saves:
             storage.write_bytes(job.checkpoint_uri, checkpoint())
             saved = time.monotonic()
