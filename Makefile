@@ -15,7 +15,7 @@ LOCAL := $(BIN)/python -m ldns_ray.local
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install sweep test test-slow test-cluster lint ui status stop
+.PHONY: help install sweep test test-slow lint ui status stop
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 19
@@ -36,11 +36,8 @@ sweep: $(INSTALLED)  ## the small speech sweep, on a local Ray and a local MLflo
 test: $(INSTALLED)  ## the fast tests
 	@$(BIN)/python -m pytest -q -m "not slow" --durations=10 $(ARGS)
 
-test-slow: $(INSTALLED)  ## the tests with real services, several processes and whole jobs
-	@$(BIN)/python -m pytest -q -m slow --durations=10 $(ARGS)
-
-test-cluster: $(INSTALLED)  ## hosts, Ray, PostgreSQL and S3 on network namespaces; needs root and Debian's postgresql
-	@LDNS_CLUSTER=1 $(BIN)/python -m pytest -q -m slow --durations=10 tests/cluster $(ARGS)
+test-slow: $(INSTALLED)  ## the tests with real services, whole jobs, and, as root, a cluster of three hosts and its faults
+	@$(BIN)/python -m pytest -q -m slow -n 2 --dist loadgroup -rs --durations=20 $(ARGS)
 
 lint: $(INSTALLED)  ## ruff and mypy
 	@$(BIN)/ruff check .

@@ -11,6 +11,7 @@ https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-no
 
 import argparse
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 import requests
 
 logger = logging.getLogger(__name__)
@@ -52,15 +54,36 @@ def time_of_notice(service: str = SERVICE) -> datetime | None:
 
 
 def tell_ray(seconds_left: float) -> None:
-    """Tell the Ray of this machine that its node will be gone. Raises CalledProcessError where Ray cannot be told."""
-    ray = Path(sys.executable).parent / "ray"
-    subprocess.run(
-        [
-            ray, "drain-node", "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message",
-            "The spot market takes this machine back.", "--deadline-remaining-seconds", str(max(0, int(seconds_left))),
-        ],
-        check=True,
-    )  # fmt: skip
+    """Tell the Ray of this machine that its node will be gone.
+
+    Raises CalledProcessError where Ray refuses, and ConnectionError or LookupError where there is none here.
+    """
+    command = [
+        str(Path(sys.executable).parent / "ray"), "drain-node", "--reason", "DRAIN_NODE_REASON_PREEMPTION",
+        "--reason-message", "The spot market takes this machine back.",
+        "--deadline-remaining-seconds", str(max(0, int(seconds_left))),
+    ]  # fmt: skip
+    for node in nodes_here():
+        subprocess.run([*command, "--node-id", node], check=True)
+
+
+def nodes_here() -> list[str]:
+    """Ids of Ray's nodes on this machine. Raises LookupError where there are none, ConnectionError without Ray.
+
+    By their addresses: left alone, `ray drain-node` may take the node of another machine for its own.
+    """
+    import ray
+
+    with ray.init(
+        os.environ.get("RAY_ADDRESS", "auto"), logging_level=logging.WARNING, log_to_driver=False
+    ):
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+    addresses = {a.address for some in psutil.net_if_addrs().values() for a in some}
+    here = [node["NodeID"] for node in nodes if node["NodeManagerAddress"] in addresses]
+    if not here:
+        there = ", ".join(sorted(node["NodeManagerAddress"] for node in nodes))
+        raise LookupError(f"no node of Ray on this machine, but at {there}")
+    return here
 
 
 def watch(
@@ -84,7 +107,7 @@ def watch(
             if not silent:
                 logger.warning("%s says nothing: %s. Asking on.", service, error)
             silent = True
-        except subprocess.CalledProcessError as error:
+        except (subprocess.CalledProcessError, ConnectionError, LookupError) as error:
             logger.warning("Ray could not be told: %s. Trying on.", error)
         time.sleep(every_s)
 

@@ -46,7 +46,7 @@ LEAVES = {
 RAY = (
     "ldns_ray/data/ingestion/collecting.py", "ldns_ray/data/shards.py", "ldns_ray/data/streaming.py", "ldns_ray/data/residence.py",
     "ldns_ray/training/distributed.py", "ldns_ray/training/start.py",
-    "ldns_ray/pipeline.py", "ldns_ray/sampling/cluster.py", "ldns_ray/stages.py", "ldns_ray/sweeps/", "jobs/", "search_spaces/",
+    "ldns_ray/pipeline.py", "ldns_ray/sampling/cluster.py", "ldns_ray/spot.py", "ldns_ray/stages.py", "ldns_ray/sweeps/", "jobs/", "search_spaces/",
 )  # fmt: skip
 MLFLOW = ("ldns_ray/tracking/",)
 PURE = (

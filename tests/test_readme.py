@@ -106,13 +106,15 @@ def test_options_of_ray_and_mlflow_exist():
     seen = []
     for block in blocks(text):
         for line in block.replace("\\\n", " ").splitlines():
-            words = line.split("#")[0].split()
-            if words[:2] in (["ray", "start"], ["ray", "up"], ["ray", "dashboard"], ["mlflow", "server"]):  # fmt: skip
-                cli = ray_cli if words[0] == "ray" else mlflow_cli
-                known = {o for p in cli.commands[words[1]].params for o in p.opts}
-                options = {word.split("=")[0] for word in words if word.startswith("--")}
-                assert options <= known, f"{line}: {options - known}"
-                seen.append(" ".join(words[:2]))
+            for command in re.split(r";|\bdo\b", line.split("#")[0]):
+                words = command.split()
+                if words[:2] in (["ray", "start"], ["ray", "up"], ["ray", "dashboard"], ["mlflow", "server"]):  # fmt: skip
+                    cli = ray_cli if words[0] == "ray" else mlflow_cli
+                    known = {o for p in cli.commands[words[1]].params for o in p.opts}
+                    options = {word.split("=")[0] for word in words if word.startswith("--")}
+                    assert options <= known, f"{line}: {options - known}"
+                    seen.append(" ".join(words[:2]))
+    assert seen.count("ray start") == 2
     assert sorted(set(seen)) == ["mlflow server", "ray dashboard", "ray start", "ray up"]
     assert Version(ray.__version__) >= Version("2.60")
 

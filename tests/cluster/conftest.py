@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +13,8 @@ import pytest
 
 from tests.cluster.hosts import Network, why_no_hosts
 from tests.cluster.nodes import Cluster
-from tests.cluster.services import BUCKET, mlflow_server, object_store, postgres
+from tests.cluster.recipe import databases
+from tests.cluster.services import BUCKET, MlflowServer, object_store, postgres
 
 
 @pytest.fixture(scope="session")
@@ -28,10 +28,8 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def network() -> Iterator[Network]:
-    """A network for hosts. The tests that need one take twenty minutes, and root: they run when asked for."""
-    why = (
-        why_no_hosts() if "LDNS_CLUSTER" in os.environ else "cluster tests run with LDNS_CLUSTER=1"
-    )
+    """A network for hosts, where they can be made."""
+    why = why_no_hosts()
     if why:
         pytest.skip(why)
     with Network() as made:
@@ -40,16 +38,19 @@ def network() -> Iterator[Network]:
 
 @pytest.fixture(scope="session")
 def services(network: Network, folder: Path) -> Iterator[SimpleNamespace]:
-    """The services of a cluster: `endpoint` of the S3 server and the `way` to it, `mlflow` (a Service) and its
-    `tracking_uri`, and `optuna`, the address of a database.
+    """The services of a cluster: `endpoint` of the S3 server and the `way` to it, `mlflow` (an MlflowServer), `user` of it,
+    as whom this process asks too, and `optuna`, the address of a database.
     """
     with contextlib.ExitStack() as stack:
         endpoint, way = stack.enter_context(object_store(network.address, folder))
-        databases = stack.enter_context(postgres(network.address, folder, ["mlflow", "optuna"]))
-        url, server = mlflow_server(network.address, folder, databases["mlflow"], endpoint)
-        stack.enter_context(server)
+        made = stack.enter_context(postgres(network.address, folder, databases()))
+        server = stack.enter_context(MlflowServer(network.address, folder, made, endpoint))
+        user = server.add("anna")
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, value in user.environment.items():
+            patch.setenv(name, value)
         yield SimpleNamespace(
-            endpoint=endpoint, way=way, mlflow=server, tracking_uri=url, optuna=databases["optuna"]
+            endpoint=endpoint, way=way, mlflow=server, user=user, optuna=made["optuna"]
         )
 
 
@@ -58,7 +59,8 @@ def running(network: Network, services: SimpleNamespace, folder: Path) -> Iterat
     """A head and two workers."""
     with network.hosts(3) as hosts:
         cluster = Cluster(
-            hosts, folder, root=f"s3://{BUCKET}/results", tracking_uri=services.tracking_uri, endpoint=services.endpoint
+            hosts, folder, root=f"s3://{BUCKET}/results", tracking_uri=services.mlflow.url, user=services.user,
+            endpoint=services.endpoint,
         )  # fmt: skip
         with cluster:
             yield cluster

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -11,18 +13,19 @@ from pathlib import Path
 import psutil
 
 from tests.cluster.hosts import ROOT, Host
-from tests.cluster.services import wait_for
+from tests.cluster.services import User, wait_for
 
 START_LIMIT_S = 120.0
 OBJECT_STORE_BYTES = 100_000_000
 PORT = 6379
 HASTE = {
-    # A lost node is noticed after seconds rather than a minute.
+    # A lost node is noticed after seconds rather than a minute, and a notice at once.
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
+    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",
 }
 
 
@@ -36,24 +39,26 @@ class Node:
         self._folder, self._env, self._n_cpus, self._head = folder, env, n_cpus, head
         self._n_starts = 0
 
-    def start(self) -> None:
-        """Start Ray with nothing of what an earlier one on this host had."""
+    def start(self, temporary: Path | None = None) -> None:
+        """Start Ray with nothing of what an earlier one on this host had; where it ends, it is started again.
+
+        temporary: the folder for all that Ray writes there.
+        """
         self._n_starts += 1
-        temporary = self._folder / f"{self.host.name}-{self._n_starts}"
+        temporary = temporary or self._folder / f"{self.host.name}-{self._n_starts}"
         role = ["--address", self._head] if self._head else ["--head", "--port", str(PORT), "--include-dashboard=false"]  # fmt: skip
         command = [
             str(Path(sys.executable).parent / "ray"), "start", *role, "--block", "--node-ip-address", self.host.address,
             "--num-cpus", str(self._n_cpus), "--object-store-memory", str(OBJECT_STORE_BYTES),
             "--temp-dir", str(temporary), "--disable-usage-stats", "--log-style", "record", "--log-color", "false",
         ]  # fmt: skip
-        log = self._folder / f"{temporary.name}.log"
+        log = self._folder / f"{self.host.name}-{self._n_starts}.log"
+        supervised = ["sh", "-c", f"while :; do {shlex.join(command)}; sleep 1; done"]
         with log.open("wb") as out:
-            process = self.host.run(command, self._env, out.fileno())
+            self.host.run(supervised, self._env, out.fileno())
 
         def started() -> bool:
-            said = log.read_text(errors="replace")
-            assert process.poll() is None, f"Ray on {self.host.name} ended:\n{said[-3000:]}"
-            return "Ray runtime started" in said
+            return "Ray runtime started" in log.read_text(errors="replace")
 
         wait_for(f"Ray runs on {self.host.name}", started, START_LIMIT_S, log)
 
@@ -64,6 +69,13 @@ class Node:
     def lose(self) -> None:
         """All of its processes are gone, from one moment to the next."""
         self.host.end_all()
+
+    def spot_watch(self, service: str) -> subprocess.Popen[bytes]:
+        """What waits here for a spot machine's notice, by a metadata service at this address."""
+        command = [sys.executable, "-m", "ldns_ray.spot", "--service", service, "--every", "0.5"]
+        env = {**self._env, "RAY_ADDRESS": self._head}
+        with (self._folder / f"{self.host.name}-spot.log").open("wb") as out:
+            return self.host.run(command, env, out.fileno())
 
     def training(self) -> list[psutil.Process]:
         """The processes in which Ray Train trains here."""
@@ -102,12 +114,12 @@ class Job:
 class Cluster:
     """A head without CPUs and workers with one each. Jobs find storage, tracking and Ray by three variables.
 
-    root: the storage root of jobs, a URI that all hosts reach. tracking_uri: of the MLflow server.
+    root: the storage root of jobs, a URI that all hosts reach. tracking_uri, user: the MLflow server, and as whom jobs ask it.
     """
 
     def __init__(
-        self, hosts: list[Host], folder: Path, *, root: str, tracking_uri: str, endpoint: str
-    ) -> None:
+        self, hosts: list[Host], folder: Path, *, root: str, tracking_uri: str, user: User, endpoint: str
+    ) -> None:  # fmt: skip
         self.root, self.tracking_uri = root, tracking_uri
         token = folder / "token"
         token.write_text("a-token-that-all-nodes-of-this-test-share")
@@ -121,6 +133,7 @@ class Cluster:
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_worker_niceness": "0",
             "AWS_ENDPOINT_URL": endpoint,
+            **user.environment,
             "GLOO_SOCKET_IFNAME": "eth0",
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": str(ROOT) + os.pathsep + os.environ.get("PYTHONPATH", ""),

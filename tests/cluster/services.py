@@ -1,4 +1,4 @@
-"""What a cluster needs beside Ray, on the network's address: an S3 server, PostgreSQL, and MLflow on both."""
+"""What a cluster needs beside Ray, on the network's address: an S3 server, PostgreSQL, and MLflow on both, with users."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.fs
 import pytest
 import requests
 
+from tests.cluster import recipe
 from tests.cluster.faulty_store import FaultyWay
 
 BUCKET = "ldns"
@@ -183,24 +185,70 @@ def postgres(address: str, folder: Path, databases: Sequence[str]) -> Iterator[d
         yield {name: f"{where}/{name}" for name in databases}
 
 
-def mlflow_server(address: str, folder: Path, database: str, endpoint: str) -> tuple[str, Service]:
-    """An MLflow server's address, and the server: it keeps runs in a database and artifacts in the object store."""
-    port = free_port(address)
-    url = f"http://{address}:{port}"
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--host", address, "--port", str(port), "--workers", "1",
-        "--backend-store-uri", database, "--artifacts-destination", f"s3://{BUCKET}/mlflow",
-    ]  # fmt: skip
-    env = {
-        **os.environ,
-        "MLFLOW_S3_ENDPOINT_URL": endpoint,
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
+@dataclass(frozen=True)
+class User:
+    """Of an MLflow server."""
 
-    def answers() -> bool:
+    name: str
+    password: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes a process this user."""
+        return {
+            "MLFLOW_TRACKING_USERNAME": self.name,
+            "MLFLOW_TRACKING_PASSWORD": self.password,
+        }
+
+
+class MlflowServer(Service):
+    """The README's MLflow server: it keeps runs in a database, artifacts in the object store, and knows its users.
+
+    url: its address. admin: the user that its first start makes.
+    """
+
+    def __init__(
+        self, address: str, folder: Path, databases: Mapping[str, str], endpoint: str
+    ) -> None:
+        port = free_port(address)
+        self.url = f"http://{address}:{port}"
+        self.admin = User("admin", secrets.token_hex(8))
+        auth = folder / "auth.ini"
+        auth.write_text(recipe.auth_file(databases["mlflow_users"]))
+        auth.chmod(0o600)
+        options = {
+            "--host": address, "--port": str(port), "--workers": "1", "--allowed-hosts": f"{address}:{port}",
+            "--backend-store-uri": databases["mlflow"], "--artifacts-destination": f"s3://{BUCKET}/mlflow",
+        }  # fmt: skip
+        said = {
+            "MLFLOW_AUTH_CONFIG_PATH": str(auth),
+            "MLFLOW_AUTH_ADMIN_PASSWORD": self.admin.password,
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(32),
+        }
+        assert set(said) == recipe.variables()
+        env = {
+            **os.environ,
+            **said,
+            "MLFLOW_S3_ENDPOINT_URL": endpoint,
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+        command = [sys.executable, "-m", "mlflow", "server", *recipe.server_command(options)]
+        super().__init__("mlflow", command, self._healthy, folder, env)
+
+    def _healthy(self) -> bool:
         with contextlib.suppress(requests.RequestException):
-            return requests.get(f"{url}/health", timeout=5).ok
+            return requests.get(f"{self.url}/health", timeout=5).ok
         return False
 
-    return url, Service("mlflow", command, answers, folder, env)
+    def add(self, name: str) -> User:
+        """A new user, who may do what `default_permission` says."""
+        user = User(name, secrets.token_hex(8))
+        answer = requests.post(
+            f"{self.url}/api/2.0/mlflow/users/create",
+            json={"username": user.name, "password": user.password},
+            auth=(self.admin.name, self.admin.password),
+            timeout=30,
+        )
+        answer.raise_for_status()
+        return user

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+
+import torch
 
 from ldns_ray import storage
 from ldns_ray.config import experiment
@@ -28,7 +31,7 @@ SETTINGS = (
     "evaluation.n_resamples=10",
 )  # fmt: skip
 ONE_ON_A_NODE = ("--workers", "2", "--cpus-per-worker", "1")
-EPOCHS = 60
+EPOCHS = 40
 """Of a training that is long enough to be disturbed."""
 
 
@@ -45,22 +48,36 @@ def run_id_of(said: str) -> str:
     return found[1]
 
 
+def place(said: str, word: str) -> str:
+    """The storage address of a line that a job has printed."""
+    found = re.search(rf"^{word}: (s3://\S+)", said, re.M)
+    assert found is not None, said
+    return found[1]
+
+
+def study_of(results: str) -> str:
+    """The name in Optuna of the sweep whose results lie there."""
+    return results.rpartition("-")[2]
+
+
 class Training:
     """An autoencoder in training on both worker nodes, with a checkpoint after every epoch.
 
     number: tells trainings apart in MLflow; their stages are the same, but under storage roots of their own.
+    hardware: settings of it, instead of those.
     """
 
-    def __init__(self, cluster: Cluster, number: int) -> None:
-        self.cluster = cluster
+    def __init__(self, cluster: Cluster, number: int, *hardware: str, epochs: int = EPOCHS) -> None:
+        self.cluster, self.n_epochs = cluster, epochs
         self.root = f"{cluster.root}/training-{number}"
-        self._settings = (f"autoencoder.optimisation.epochs={EPOCHS}", f"evaluation.seed={number}")
+        self._settings = (f"autoencoder.optimisation.epochs={epochs}", f"evaluation.seed={number}")
+        self._hardware = hardware or ("hardware.checkpoint_s=0",)
         self.job = self.submit()
 
     def submit(self) -> Job:
         """The same command once more."""
         self.job = self.cluster.submit(
-            "jobs/train.py", EXPERIMENT, *ONE_ON_A_NODE, "--until", "autoencoder", "hardware.checkpoint_s=0",
+            "jobs/train.py", EXPERIMENT, *ONE_ON_A_NODE, "--until", "autoencoder", *self._hardware,
             *SETTINGS, *self._settings, root=self.root,
         )  # fmt: skip
         return self.job
@@ -68,12 +85,26 @@ class Training:
     def _file(self, name: str) -> str:
         return small_pipeline(self.root, *self._settings).uri("autoencoder", name)
 
-    def wait_for_checkpoint(self) -> None:
+    def wait_for_checkpoint(self, limit_s: float = 60) -> None:
         """Wait until an epoch would survive; others are still to be trained."""
         self.cluster.wait_for_training(self.job)
         checkpoint = self._file("checkpoint.pt")
-        wait_for("a checkpoint", lambda: storage.exists(checkpoint), 60, self.job.log)
+        wait_for("a checkpoint", lambda: storage.exists(checkpoint), limit_s, self.job.log)
         assert not storage.exists(self._file("history.json")), "too late to disturb it"
+
+    def n_done(self) -> int:
+        """Epochs that the checkpoint holds; 0 where there is none."""
+        file = self._file("checkpoint.pt")
+        if not storage.exists(file):
+            return 0
+        return len(torch.load(io.BytesIO(storage.read_bytes(file)), weights_only=True)["history"])
+
+    def rows(self) -> list[dict[str, float]]:
+        """The figures of all epochs, and when they ended, once it is trained."""
+        found: list[dict[str, float]] = json.loads(storage.read_bytes(self._file("history.json")))[
+            "rows"
+        ]
+        return found
 
     def epochs(self) -> list[dict[str, float]]:
         """The figures of all epochs, once the job has ended well, without what the clock put into them.
@@ -81,13 +112,13 @@ class Training:
         Every epoch is there once, in the stage and in MLflow, and with the same losses.
         """
         said = self.job.end()
-        rows = json.loads(storage.read_bytes(self._file("history.json")))["rows"]
-        assert [row["epoch"] for row in rows] == list(range(1, EPOCHS + 1))
+        rows = self.rows()
+        assert [row["epoch"] for row in rows] == list(range(1, self.n_epochs + 1))
         tracking = connect(self.cluster.tracking_uri, EXPERIMENT)
         run = tracking.client.get_run(run_id_of(said))
         assert run.info.status == "FINISHED"
         histories = {key: history_of(tracking, run.info.run_id, key) for key in run.data.metrics}
-        check_histories({"run": histories}, {"autoencoder": EPOCHS})
+        check_histories({"run": histories}, {"autoencoder": self.n_epochs})
         for key in ("train_loss", "val_loss"):
             assert sorted(histories[f"autoencoder/{key}"]) == [(row["epoch"], row[key]) for row in rows]  # fmt: skip
         return timeless(rows)

@@ -11,20 +11,21 @@ from ldns_ray.data.shards import load_trialset, read_card
 from ldns_ray.pipeline import STAGES
 from ldns_ray.tracking.connection import connect
 from tests.cluster.services import BUCKET
-from tests.cluster.small import EXPERIMENT, ONE_ON_A_NODE, SETTINGS, run_id_of, small_pipeline
+from tests.cluster.small import (
+    EXPERIMENT,
+    ONE_ON_A_NODE,
+    SETTINGS,
+    place,
+    run_id_of,
+    small_pipeline,
+    study_of,
+)
 from tests.sweeps.submitted import check_histories, runs
 
 pytestmark = pytest.mark.slow
 
 SHORT = "autoencoder.optimisation.epochs=3"
 N_SAMPLES = 10
-
-
-def place(said, word):
-    """The storage address of a line that a job has printed."""
-    found = re.search(rf"^{word}: (s3://\S+)", said, re.M)
-    assert found is not None, said
-    return found[1]
 
 
 def finished(cluster, name, said):
@@ -69,10 +70,10 @@ def test_a_sweep(cluster, services):
     """Trials in the cluster, the study in PostgreSQL; submitted again it finds everything done."""
     command = ("jobs/sweep_lorenz.py", "--n-trials", "2", "--optuna-storage", services.optuna, *SETTINGS, SHORT)  # fmt: skip
     said = cluster.submit(*command).end()
-    (name,) = optuna.get_all_study_names(services.optuna)
-    study = optuna.load_study(study_name=name, storage=services.optuna)
+    results = place(said, "Results")
+    study = optuna.load_study(study_name=study_of(results), storage=services.optuna)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 2
-    result = json.loads(storage.read_bytes(storage.join(place(said, "Results"), "sweep.json")))
+    result = json.loads(storage.read_bytes(storage.join(results, "sweep.json")))
     assert sorted(row["score"] for row in result["trials"]) == sorted(t.value for t in study.trials)
     status, children, histories = runs(cluster.tracking_uri, "lorenz")
     assert status == "FINISHED"
