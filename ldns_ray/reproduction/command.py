@@ -67,9 +67,12 @@ def reproduce(
 
 def _introduce(run: Run, request: Request, pipeline: Pipeline) -> None:
     card = pipeline.card
-    run.params(settings(request.experiment) | {"held_out": ",".join(f"{x:g}" for x in request.held_out)})  # fmt: skip
+    run.params(settings(request.experiment))
+    if request.result == "reach_angle":
+        run.params({"held_out": ",".join(f"{x:g}" for x in request.held_out)})
     sizes = {name: split["n_trials"] for name, split in card.splits.items()}
-    run.dataset(card.name, card.fingerprint, pipeline.data_uri, "training", {"units": card.n_units, **sizes})  # fmt: skip
+    profile = {"units": card.n_units, **sizes}
+    run.dataset(card.name, card.fingerprint, pipeline.data_uri, "training", profile)
 
 
 @contextlib.contextmanager
