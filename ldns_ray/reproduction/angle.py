@@ -12,7 +12,7 @@ import numpy as np
 
 from ldns_ray import storage
 from ldns_ray.data.conditions import TrialConditions
-from ldns_ray.data.shards import load_trialset
+from ldns_ray.data.shards import load_trialset, read_card
 from ldns_ray.evaluation.decoding.decoders import (
     AngleDecoding,
     TrialPairs,
@@ -36,7 +36,8 @@ from ldns_ray.reproduction.maker import (
     save_picture,
 )
 from ldns_ray.reproduction.request import Request
-from ldns_ray.reproduction.wording import NONE, scored_table, text
+from ldns_ray.reproduction.steps import Step
+from ldns_ray.reproduction.wording import NONE, of_real, scored_table
 
 GUIDANCES = (1.0, 1.5, 2.0)
 """Strengths of the condition; the first is as trained."""
@@ -130,7 +131,7 @@ def guided_table(
         cell = NONE
         if classes is not None:
             metrics[f"{name}/accuracy"] = classes["accuracy_sampled"]
-            cell = f"{told(classes, 'accuracy_sampled')}, {text(classes['ratio'], '.2f')} of real"
+            cell = told(classes, "accuracy_sampled") + of_real(classes["ratio"])
             real_class = told(classes, "accuracy_real")
         metrics[f"{name}/angle_error"] = angle["error_sampled"]
         real_angle = told(angle, "error_real", ".1f", "°")
@@ -142,7 +143,7 @@ def guided_table(
     ), metrics
 
 
-def _left_out(maker: Maker, request: Request, whole: Pipeline, degree: float) -> Any:
+def _left_out(maker: Maker, request: Request, whole: Pipeline, degree: float) -> Step:
     """The step that trains without a direction, samples in it, and decodes the samples."""
     name = condition_of(whole)
     data = maker.step(
@@ -163,7 +164,7 @@ def _left_out(maker: Maker, request: Request, whole: Pipeline, degree: float) ->
     e = request.experiment.evaluation
     return maker.step(
         f"decoding of {degree:g}°", whole.card.fingerprint, pipeline.fingerprints["observation"], name, degree,
-        e.split, e.decode_from_s, e.seed, list(samples),
+        e.split, e.decode_from_s, e.seed, [[g, read_card(uri).fingerprint] for g, uri in samples.items()],
         work=lambda uri: _decoded(whole, name, degree, samples, uri),
     )  # fmt: skip
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from ldns_ray.evaluation.reporting.results import PLOTS, REPORT
 from ldns_ray.logged import data_note, downloaded, introduce, log_files
 from ldns_ray.observers import Several, Terminal, Tracked
 from ldns_ray.pipeline import Observer, Pipeline
-from ldns_ray.reproduction.found import Found
+from ldns_ray.reproduction.found import Found, metric_name
 from ldns_ray.reproduction.machine import machine
 from ldns_ray.reproduction.maker import Maker
 from ldns_ray.reproduction.request import Request
@@ -110,8 +109,8 @@ def _written(maker: Maker, request: Request, pipeline: Pipeline, found: Found) -
 
 def _log(run: Run, pipeline: Pipeline, found: Found, result: Step, command: str) -> None:
     """Metrics, files and the page of a result's run."""
-    finite = {name: x for name, x in found.metrics.items() if x is not None and math.isfinite(x)}
-    run.metrics(finite, dataset=(pipeline.card.name, pipeline.card.fingerprint))
+    there = {metric_name(name): x for name, x in found.metrics.items() if x is not None}
+    run.metrics(there, dataset=(pipeline.card.name, pipeline.card.fingerprint))
     log_files(run, storage.join(result.uri, PLOTS), [f"{name}.png" for name in result.summary["plots"]])  # fmt: skip
     with tempfile.TemporaryDirectory() as temporary:
         for path in sorted(downloaded(result.uri, (REPORT, JSON, MARKDOWN), temporary).iterdir()):

@@ -37,3 +37,9 @@ class Found:
     """URI of the HTML report of the evaluation."""
     places: Mapping[str, str] = field(default_factory=dict)
     """What else is where: model, samples."""
+
+
+def metric_name(text: str) -> str:
+    """What MLflow takes for a metric's name: letters, digits and a few signs, of a name that may have others."""
+    kept = (c if c.isalnum() or c in "_-./ " else " " for c in text)
+    return " ".join("".join(kept).split())

@@ -89,6 +89,8 @@ def dataset_of(
             f"{result} needs a recording, got none. Pass --recording {known.file}, or any other as --data DATASET, "
             "made by jobs/ingest.py."
         )
+    if not storage.exists(recording):
+        raise FileNotFoundError(f"No recording {recording}. Give the path or URI of {known.file}.")
     digest = storage.digest(recording)
     uri = storage.join(root, "datasets", f"{known.name}-{digest[:16]}")
     ingest(

@@ -37,7 +37,7 @@ from ldns_ray.reproduction.maker import (
 )
 from ldns_ray.reproduction.request import Request
 from ldns_ray.reproduction.warping import NEW_MOVEMENTS
-from ldns_ray.reproduction.wording import scored_table, text
+from ldns_ray.reproduction.wording import of_real, scored_table
 
 
 def covariate_of(pipeline: Pipeline) -> str:
@@ -81,6 +81,7 @@ def make(maker: Maker, request: Request) -> Found:
         "decoding of new movements", pipeline.fingerprints["latents"], name, e.split, e.seed, prints,
         work=lambda uri: _decoded(pipeline, name, samples, new, uri),
     )  # fmt: skip
+    guidance = request.experiment.sampling.guidance
     metrics: dict[str, float | None] = {}
     for key, x in decoded.summary["asked"].items():
         metrics[f"{key}/r2_rates"] = x["rates"]["sampled"]
@@ -89,8 +90,8 @@ def make(maker: Maker, request: Request) -> Found:
     drawn = picture(decoded.uri, "new_movements") if decoded.summary["drawn"] else {}
     return Found(
         numbers={"evaluation": summary, "decoded": decoded.summary, "unit": unit},
-        metrics=evaluation_metrics(summary) | {k.replace(",", ""): v for k, v in metrics.items()},
-        tables=[scored_table(summary), _table(decoded.summary, list(samples), list(new))],
+        metrics=evaluation_metrics(summary) | metrics,
+        tables=[scored_table(summary), _table(decoded.summary, list(samples), list(new), guidance)],
         lines=[],
         pictures=pictures_of(evaluation.uri, summary) | drawn,
         report=report_of(evaluation.uri),
@@ -147,20 +148,19 @@ def _summary(x: TraceDecoding, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _table(decoded: Mapping[str, Any], seen: list[str], new: list[str]) -> Table:
+def _table(decoded: Mapping[str, Any], seen: list[str], new: list[str], guidance: float) -> Table:
     asked = decoded["asked"]
     kinds = ("rates", "smoothed spikes")
     first = asked[seen[0]]
     rows = [["real held-out trials", *(told(first[kind], "real") for kind in kinds)]]
     for key in (*seen, *new):
         cells = [
-            f"{told(asked[key][kind], 'sampled')}, {text(asked[key][kind]['ratio'], '.2f')} of real"
-            for kind in kinds
+            told(asked[key][kind], "sampled") + of_real(asked[key][kind]["ratio"]) for kind in kinds
         ]
         rows.append([key if key in seen else f"never made: {key}", *cells])
     return Table(
         "R² of the velocity that decoders of real training trials read from samples for the velocities of held-out "
-        "trials, and for these changed to movements that were never made (guidance as trained).",
+        f"trials, and for these changed to movements that were never made (guidance {guidance:g}).",
         ["", "from rates", "from smoothed spikes"],
         rows,
     )

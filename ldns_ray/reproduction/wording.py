@@ -21,6 +21,11 @@ def text(x: float | None, digits: str = ".3f") -> str:
     return NONE if x is None else f"{x:{digits}}"
 
 
+def of_real(ratio: float | None) -> str:
+    """How much of the real trials' score it is, behind a score; nothing where even those have none."""
+    return "" if ratio is None else f", {ratio:.2f} of real"
+
+
 def scored_table(summary: Mapping[str, Any]) -> Table:
     """A row per candidate with its score and the four metrics of the paper, and their noise floors below."""
     rows = rows_of(summary)

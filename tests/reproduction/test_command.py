@@ -102,15 +102,18 @@ def test_reach(reproduced):
     numbers, text, tracking, run_id = reproduced("reach")
     rows = [row["name"] for row in numbers["found"]["evaluation"]["rows"]]
     assert rows == [
-        "LDNS with spike history, 20 steps", "LDNS with spike history, 3 steps", "LDNS with Poisson spikes, 20 steps",
-        "LDNS with Poisson spikes, 3 steps", "PSTH + Poisson", "FA + VAR + Poisson", "Training trials",
+        "LDNS with spike history, DDPM in 20 steps", "LDNS with spike history, DPM-Solver++ in 3 steps",
+        "LDNS with Poisson spikes, DDPM in 20 steps", "LDNS with Poisson spikes, DPM-Solver++ in 3 steps", "PSTH + Poisson", "FA + VAR + Poisson", "Training trials",
     ]  # fmt: skip
     lines = numbers["found"]["few_steps"]["LDNS with spike history"]
     assert {line["within"] for line in lines} <= {True, False}
-    assert "do 3 steps of DPM-Solver++ do as well as 20 steps of DDPM?" in text
+    assert (
+        "LDNS with Poisson spikes: does DPM-Solver++ in 3 steps do as well as DDPM in 20 steps?"
+        in text
+    )
     assert "Counts hidden from the autoencoder" in text
     assert len(tracking.children(run_id)) == 2
-    assert metrics_of(tracking, run_id)["score/PSTH  Poisson"] > 0
+    assert metrics_of(tracking, run_id)["score/PSTH Poisson"] > 0
 
 
 def test_reach_angle(reproduced):

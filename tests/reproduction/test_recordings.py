@@ -32,7 +32,9 @@ def test_what_is_simulated_takes_no_recording(tmp_path):
 
 
 def test_a_recording_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere.npz"):
+    with pytest.raises(
+        FileNotFoundError, match="No recording .*nowhere.npz. Give the path or URI of pmd"
+    ):
         of("reach", tmp_path, recording=str(tmp_path / "nowhere.npz"))
 
 

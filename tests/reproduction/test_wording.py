@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from ldns_ray.evaluation.catalogue import SCORED
 from ldns_ray.evaluation.rows import Measured, Row
-from ldns_ray.reproduction.wording import scored_table, text, within, within_table
+from ldns_ray.reproduction.wording import of_real, scored_table, text, within, within_table
 
 
 def row(name, score, distance, interval):
@@ -49,3 +49,4 @@ def test_the_floor_is_the_last_row():
 def test_a_dash_where_there_is_no_number():
     assert text(None) == "–"
     assert text(0.5, ".1f") == "0.5"
+    assert (of_real(None), of_real(0.5)) == ("", ", 0.50 of real")
