@@ -29,8 +29,8 @@ from ldns_ray.data.moments import mean_counts
 from ldns_ray.data.shards import load_trialset, read_card, verify_dataset
 from ldns_ray.data.streaming import Stream
 from ldns_ray.data.tables import trialset_from_tables
-from ldns_ray.evaluation.experiment import Evaluated, evaluate
-from ldns_ray.evaluation.reporting.results import Origin, write_results
+from ldns_ray.evaluation.experiment import NAME, Evaluated, evaluate
+from ldns_ray.evaluation.reporting.results import Origin, Results, write_results
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.blocks import BLOCK
 from ldns_ray.models.conditioning import LENGTH
@@ -249,7 +249,7 @@ class Pipeline:
         return self._train(job, "autoencoder")
 
     def _latents(self) -> dict[str, Any]:
-        return self._on_device(
+        return self.on_device(
             encode_dataset, self.autoencoder(), self.data_uri, self.uri("latents", "dataset")
         )
 
@@ -268,7 +268,7 @@ class Pipeline:
         o = self.experiment.observation
         if o.kind == "spike_history":
             trials = self.latent_trials("train", ["latents"])
-            model.observation = self._on_device(
+            model.observation = self.on_device(
                 fit_observation, model, trials, o.history_bins, o.count_cap
             )  # fmt: skip
         model.provenance = {
@@ -283,9 +283,9 @@ class Pipeline:
     def _samples(self) -> dict[str, Any]:
         s = self.experiment.sampling
         n = s.n_trials or self.card.splits["train"]["n_trials"]
-        card = self._on_device(
-            functools.partial(sample_dataset, sampler=s.sampler, n_steps=s.n_steps, seed=s.seed, guidance=s.guidance),
-            self.model_uri, self.samples_uri, n,
+        card = self.on_device(
+            sample_dataset, self.model_uri, self.samples_uri, n,
+            sampler=s.sampler, n_steps=s.n_steps, seed=s.seed, guidance=s.guidance,
         )  # fmt: skip
         return {
             "dataset": self.uri("samples", "dataset"),
@@ -294,41 +294,10 @@ class Pipeline:
         }
 
     def _evaluation(self) -> dict[str, Any]:
-        e, d = self.experiment.evaluation, self.experiment.diffusion
-        few = ["latents", *(f"condition:{c}" for c in d.conditions if c != LENGTH)]
-        of_real = ["latents", *(f"covariate:{c}" for c in d.covariates)]
-        of_real += [f"condition:{c}" for c in self.card.conditions]
-        trials = Evaluated(
-            train=self.latent_trials("train", of_real),
-            reference=self.latent_trials(e.split, of_real),
-            sampled=load_trialset(self.samples_uri, None, None if d.covariates else few),
-            autoencoder=self.autoencoder(),
-        )
-        history = [
-            {**row, "stage": stage} for stage in ("autoencoder", "diffusion") for row in self.history(stage)
-        ]  # fmt: skip
-        found = evaluate(self.experiment, self.card, trials, history)
-        write_results(self.uri("evaluation"), found, self._origin())
+        found = self.evaluate({NAME: self.samples_uri})
+        origin = self.origin({"sampled": self.samples_uri}, self.command())
+        write_results(self.uri("evaluation"), found, origin)
         return found.summary
-
-    def _origin(self) -> Origin:
-        samples = read_card(self.samples_uri)
-        return Origin(
-            title=f"{self.experiment.name} on {self.card.name}",
-            cards={"real": (self.card, self.data_uri), "sampled": (samples, self.samples_uri)},
-            command=self.command(),
-            settings=settings(self.experiment),
-            changed=changes(self.experiment),
-            provenance={
-                "model": self.model_uri,
-                "trained on": f"{self.card.name} ({self.card.fingerprint})",
-                "seed": str(self.experiment.seed),
-            },
-        )
-
-    def command(self) -> str:
-        """A shell command that does this experiment, or finds it done; empty for one of a name that none has."""
-        return command(self.experiment, self.data_uri, self.root)
 
     # -- what the stages made -----------------------------------------------------------------
 
@@ -371,12 +340,54 @@ class Pipeline:
         """`mean`, `std` and `bound` (D,) and `level_covariance` (D, D) of the training latents."""
         return self.parts.latent_statistics
 
-    def _on_device(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call `function` here, or on a worker with a GPU where the workers have one."""
+    # -- what is made of them -----------------------------------------------------------------
+
+    def evaluate(self, samples: Mapping[str, str]) -> Results:
+        """What datasets of samples of this experiment's model, by name, are worth; the first is judged and drawn."""
+        e, d = self.experiment.evaluation, self.experiment.diffusion
+        few = ["latents", *(f"condition:{c}" for c in d.conditions if c != LENGTH)]
+        of_real = ["latents", *(f"covariate:{c}" for c in d.covariates)]
+        of_real += [f"condition:{c}" for c in self.card.conditions]
+        trials = Evaluated(
+            train=self.latent_trials("train", of_real),
+            reference=self.latent_trials(e.split, of_real),
+            sampled={
+                name: load_trialset(uri, None, None if d.covariates else few)
+                for name, uri in samples.items()
+            },
+            autoencoder=self.autoencoder(),
+        )
+        history = [
+            {**row, "stage": stage} for stage in ("autoencoder", "diffusion") for row in self.history(stage)
+        ]  # fmt: skip
+        return evaluate(self.experiment, self.card, trials, history)
+
+    def origin(self, samples: Mapping[str, str], command: str) -> Origin:
+        """For the report of an evaluation of these datasets of samples, by role; `command` makes it again."""
+        cards = {role: (read_card(uri), uri) for role, uri in samples.items()}
+        return Origin(
+            title=f"{self.experiment.name} on {self.card.name}",
+            cards={"real": (self.card, self.data_uri), **cards},
+            command=command,
+            settings=settings(self.experiment),
+            changed=changes(self.experiment),
+            provenance={
+                "model": self.model_uri,
+                "trained on": f"{self.card.name} ({self.card.fingerprint})",
+                "seed": str(self.experiment.seed),
+            },
+        )
+
+    def command(self) -> str:
+        """A shell command that does this experiment, or finds it done; empty for one of a name that none has."""
+        return command(self.experiment, self.data_uri, self.root)
+
+    def on_device(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Call a function of a module here, or on a worker with a GPU where the workers have one."""
         if not (self.hardware.workers and self.hardware.gpus_per_worker):
-            return function(*args)
+            return function(*args, **options)
         # Anywhere in the cluster: what Tune reserved for the process of a trial has no GPU where its workers have them.
         remote = ray.remote(
             num_gpus=min(1.0, self.hardware.gpus_per_worker), scheduling_strategy="DEFAULT"
         )(function)
-        return ray.get(remote.remote(*args))
+        return ray.get(remote.remote(*args, **options))

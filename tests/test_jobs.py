@@ -16,6 +16,7 @@ from jobs import (
     evaluate,
     import_reference,
     ingest,
+    reproduce,
     sample,
     sweep_lorenz,
     sweep_reach,
@@ -28,7 +29,7 @@ from ldns_ray.data.simulation.simulated import simulated_dataset
 from ldns_ray.settings import override, settings
 
 ROOT = Path(__file__).resolve().parents[1]
-JOBS = {m.__name__.rpartition(".")[2]: m for m in (benchmark, describe, encode, evaluate, import_reference, ingest, sample, sweep_lorenz, sweep_reach, sweep_speech, train)}  # fmt: skip
+JOBS = {m.__name__.rpartition(".")[2]: m for m in (benchmark, describe, encode, evaluate, import_reference, ingest, reproduce, sample, sweep_lorenz, sweep_reach, sweep_speech, train)}  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -64,13 +65,13 @@ def test_help_says_what_a_job_does(job, name):
     assert JOBS[name].__doc__.split()[:5] == out[out.index("\n\n") :].split()[:5]
     assert "usage: " in out
     if name.startswith("sweep_") or name in (
-        "benchmark", "import_reference", "ingest", "sample", "train",
+        "benchmark", "import_reference", "ingest", "reproduce", "sample", "train",
     ):  # fmt: skip
         assert "examples:" in out
         assert f"python jobs/{name}.py" in out
 
 
-@pytest.mark.parametrize(("name", "missing"), [("train", "experiment"), ("sample", "model"), ("encode", "data"),
+@pytest.mark.parametrize(("name", "missing"), [("train", "experiment"), ("sample", "model"), ("reproduce", "result"), ("encode", "data"),
                                                ("evaluate", "real"), ("describe", "dataset"), ("import_reference", "denoiser")])  # fmt: skip
 def test_a_missing_argument_is_named(job, name, missing):
     code, _, err = job(name)

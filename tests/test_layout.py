@@ -21,7 +21,7 @@ ORDER = (
     {"pipeline"},
     {"logged"},
     {"observers"},
-    {"sweeps"},
+    {"reproduction", "sweeps"},
     {"search_spaces"},
     {"jobs"},
 )

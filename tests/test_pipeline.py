@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import ray
 
 from ldns_ray import storage
 from ldns_ray.config import Hardware, experiment
@@ -18,6 +19,7 @@ from ldns_ray.evaluation.catalogue import METRICS
 from ldns_ray.evaluation.rows import Row
 from ldns_ray.models.ldns import LDNS
 from ldns_ray.pipeline import STAGES, Pipeline
+from ldns_ray.sampling.dataset import sample_dataset
 from ldns_ray.settings import override, parse_overrides, to_dict
 from tests.pipelines import (
     Interrupted,
@@ -100,6 +102,40 @@ def test_samples_are_a_dataset_like_the_training_trials(trained):
     assert card.n_latents == trained.experiment.autoencoder.n_latents
     lengths = trained.trials("train").n_bins_S
     assert set(load_trialset(trained.samples_uri).n_bins_S) <= set(lengths)
+
+
+def test_samples_may_come_from_a_worker_with_a_gpu(trained, tmp_path, monkeypatch):
+    """What Ray is asked to run there is a function that it takes, and the samples are the same."""
+    real, asked = ray.remote, []
+
+    class Here:
+        def __init__(self, function):
+            self.remote = function
+
+    def remote(**options):
+        asked.append(options["num_gpus"])
+        return lambda function: real(**options)(function) and Here(function)
+
+    monkeypatch.setattr(ray, "remote", remote)
+    monkeypatch.setattr(ray, "get", lambda result: result)
+    again, _ = copy_of(trained, tmp_path / "root")
+    Path(again.uri("samples", "stage.json")).unlink()
+    again.hardware = Hardware(workers=1, gpus_per_worker=0.5)
+    again.run("samples")
+    assert asked == [0.5]
+    assert shard_digests(again.samples_uri) == shard_digests(trained.samples_uri)
+
+
+def test_several_sets_of_samples_are_evaluated_together(trained, tmp_path):
+    """The first is judged as the stage judges it, the others have rows of their own."""
+    other = str(tmp_path / "other")
+    sample_dataset(trained.model_uri, other, 9, sampler="ddim", n_steps=3, seed=1)
+    summary = trained.evaluate({"LDNS": trained.samples_uri, "other": other}).summary
+    alone = trained.record("evaluation")["summary"]
+    assert [row["name"] for row in summary["rows"][:2]] == ["LDNS", "other"]
+    assert summary["rows"][0] == alone["rows"][0]
+    assert set(summary["novelty"]) == {"LDNS", "other"}
+    assert summary["likelihood"] == alone["likelihood"]
 
 
 def test_the_score_is_that_of_the_reference_split(trained):

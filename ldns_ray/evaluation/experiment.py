@@ -23,20 +23,21 @@ from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.conditioning import LENGTH
 
 NAME = "LDNS"
-"""What the samples are called in tables and pictures."""
+"""What the samples of a pipeline are called in tables and pictures."""
 
 
 @dataclass(frozen=True)
 class Evaluated:
     """What is compared.
 
-    train, reference: real trials with latents, all conditions, and covariates where the model has some. sampled: with
-    latents, conditions and, where the model has some, covariates and rates.
+    train, reference: real trials with latents, all conditions, and covariates where the model has some. sampled: sets of
+    samples by name, each with latents, conditions and, where the model has some, covariates and rates. The first is the
+    one that is judged and drawn.
     """
 
     train: TrialSet
     reference: TrialSet
-    sampled: TrialSet
+    sampled: Mapping[str, TrialSet]
     autoencoder: Autoencoder
 
 
@@ -45,28 +46,33 @@ def evaluate(
 ) -> Results:
     """Everything that is told of an experiment. history: the trainings' epochs."""
     e = experiment.evaluation
-    train, reference, candidates = trials.train, trials.reference, {NAME: trials.sampled}
+    train, reference, candidates = trials.train, trials.reference, trials.sampled
     assessment = assess(train, reference, candidates, e)
     labels = split_labels(train, reference, e.label)
     likelihood = autoencoder_likelihood(
         trials.autoencoder, train, reference, labels, dropout=experiment.autoencoder.dropout, seed=e.seed
     )  # fmt: skip
-    decoded = {NAME: _decoded(experiment, trials, labels)}
-    figures = pictures(assessment, reference, candidates, decoded[NAME], card)
+    decoded = _decoded(experiment, trials, labels)
+    figures = pictures(assessment, reference, candidates, next(iter(decoded.values())), card)
     figures["training_curves"] = training.training_curves(history)
     return results(
         assessment, figures, decoded, e, len(reference), card.unit_names, likelihood=likelihood
     )
 
 
-def _decoded(experiment: Experiment, trials: Evaluated, labels: SplitLabels) -> Conditional:
-    """What is decoded of the conditions and covariates that the samples were asked for."""
+def _decoded(
+    experiment: Experiment, trials: Evaluated, labels: SplitLabels
+) -> dict[str, Conditional]:
+    """What is decoded of the conditions and covariates that each set of samples was asked for."""
     e, d = experiment.evaluation, experiment.diffusion
     train, reference = trials.train, trials.reference
     if d.covariates:
         rates = decoded_rates(trials.autoencoder)
         train, reference = with_rates(train, rates), with_rates(reference, rates)
-    return decode_samples(
-        train, reference, trials.sampled, conditions=[c for c in d.conditions if c != LENGTH],
-        covariates=d.covariates, label=e.label, labels=labels, from_s=e.decode_from_s,
-    )  # fmt: skip
+    return {
+        name: decode_samples(
+            train, reference, sampled, conditions=[c for c in d.conditions if c != LENGTH],
+            covariates=d.covariates, label=e.label, labels=labels, from_s=e.decode_from_s,
+        )
+        for name, sampled in trials.sampled.items()
+    }  # fmt: skip

@@ -103,6 +103,18 @@ def sampling_run(n_trials: int, samples: str, made: str, *, command: str, commit
     )
 
 
+def reproduction_run(
+    experiment: str, data: str, found: Sequence[str], places: Mapping[str, str], *, command: str, commit: str
+) -> str:  # fmt: skip
+    """A run that makes one of the results of the README. found: what there is to say, a sentence or two each."""
+    return _page(
+        f"The result `{experiment}` on {data}: tables in the first file below. Its models are the child runs.",
+        *found,
+        _listed(places),
+        _again(command, commit),
+    )
+
+
 def origin(uri: str, provenance: Mapping[str, object]) -> str:
     """Where sampled trials come from, by the provenance of their dataset's card."""
     if "model" not in provenance:
