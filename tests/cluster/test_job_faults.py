@@ -11,6 +11,7 @@ import pytest
 from ldns_ray import storage
 from ldns_ray.data.shards import load_trialset, read_card
 from ldns_ray.sampling.dataset import InProcess, sample_dataset
+from ldns_ray.sweeps.collecting import FINISHED
 from ldns_ray.tracking.connection import connect
 from tests.cluster.services import wait_for
 from tests.cluster.small import SETTINGS, place, run_id_of, study_of
@@ -138,7 +139,7 @@ def test_a_sweep_loses_a_node(cluster, services):
     study = optuna.load_study(study_name=study_of(results), storage=services.optuna)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 2
     result = json.loads(storage.read_bytes(f"{results}/sweep.json"))
-    assert [row["status"] for row in result["trials"]] == ["finished"] * 2
+    assert [row["status"] for row in result["trials"]] == [FINISHED] * 2
     assert sorted(row["score"] for row in result["trials"]) == sorted(t.value for t in study.trials)
     status, children, histories = runs(cluster.tracking_uri, "losing")
     assert status == "FINISHED"
