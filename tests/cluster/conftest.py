@@ -60,7 +60,7 @@ def running(network: Network, services: SimpleNamespace, folder: Path) -> Iterat
     with network.hosts(3) as hosts:
         cluster = Cluster(
             hosts, folder, root=f"s3://{BUCKET}/results", tracking_uri=services.mlflow.url, user=services.user,
-            endpoint=services.endpoint,
+            optuna=services.optuna, endpoint=services.endpoint,
         )  # fmt: skip
         with cluster:
             yield cluster

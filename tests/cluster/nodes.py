@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
+import sqlalchemy
 
 from tests.cluster.hosts import ROOT, Host
 from tests.cluster.services import User, wait_for
@@ -112,18 +113,25 @@ class Job:
 
 
 class Cluster:
-    """A head without CPUs and workers with one each. Jobs find storage, tracking and Ray by three variables.
+    """A head without CPUs and workers with one each. Jobs find Ray, storage, tracking and studies in their environment.
 
-    root: the storage root of jobs, a URI that all hosts reach. tracking_uri, user: the MLflow server, and as whom jobs ask it.
+    root: the storage root of jobs, a URI that all hosts reach. tracking_uri, user: the MLflow server, and as whom jobs ask
+    it. optuna: address of the database of studies, with its password, which goes into a file of its own.
     """
 
     def __init__(
-        self, hosts: list[Host], folder: Path, *, root: str, tracking_uri: str, user: User, endpoint: str
+        self, hosts: list[Host], folder: Path, *, root: str, tracking_uri: str, user: User, optuna: str, endpoint: str,
     ) -> None:  # fmt: skip
         self.root, self.tracking_uri = root, tracking_uri
         token = folder / "token"
         token.write_text("a-token-that-all-nodes-of-this-test-share")
         token.chmod(0o600)
+        database = sqlalchemy.make_url(optuna)
+        passwords = folder / "pgpass"
+        passwords.write_text(
+            f"{database.host}:{database.port}:{database.database}:{database.username}:{database.password}"
+        )
+        passwords.chmod(0o600)
         ours = ("LDNS_", "RAY_", "MLFLOW_", "AWS_ENDPOINT", "OMP_")
         self._env = {
             **{k: v for k, v in os.environ.items() if not k.startswith(ours)},
@@ -134,6 +142,8 @@ class Cluster:
             "RAY_worker_niceness": "0",
             "AWS_ENDPOINT_URL": endpoint,
             **user.environment,
+            "LDNS_OPTUNA_STORAGE": optuna.replace(f":{database.password}@", "@"),
+            "PGPASSFILE": str(passwords),
             "GLOO_SOCKET_IFNAME": "eth0",
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": str(ROOT) + os.pathsep + os.environ.get("PYTHONPATH", ""),
@@ -174,6 +184,12 @@ class Cluster:
             "RAY_ADDRESS": self.address,
         }
         return Job(self.head.host, list(arguments), env, self._folder / f"job-{self._n_jobs}.log")
+
+    def secrets(self) -> set[str]:
+        """The token, and the passwords of MLflow and the database of studies."""
+        passwords = Path(self._env["PGPASSFILE"]).read_text().rpartition(":")[2]
+        token = Path(self._env["RAY_AUTH_TOKEN_PATH"]).read_text()
+        return {token, passwords, self._env["MLFLOW_TRACKING_PASSWORD"]}
 
     def training(self) -> list[list[psutil.Process]]:
         """The processes in which Ray Train trains, by worker node."""

@@ -127,7 +127,7 @@ def test_a_sweep_loses_a_node(cluster, services):
     """That of its first trial, which goes on from its checkpoint; each is there once, with every epoch once."""
     root = f"{cluster.root}/sweep"
     job = cluster.submit(
-        "jobs/sweep_lorenz.py", "--n-trials", "2", "--optuna-storage", services.optuna, "--name", "losing",
+        "jobs/sweep_lorenz.py", "--n-trials", "2", "--name", "losing",
         "hardware.checkpoint_s=0", f"autoencoder.optimisation.epochs={SWEEP_EPOCHS}", *SETTINGS, root=root,
     )  # fmt: skip
     wait_for("a checkpoint", lambda: n_checkpoints(root) == 1, 120, job.log)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pyarrow.fs
 import pytest
+import requests
 import sqlalchemy
 
 from ldns_ray import storage
@@ -117,6 +118,29 @@ def test_databases_are_apart_and_need_their_password(network, folder):
         assert postmaster.username() == "postgres"
     assert not postmaster.is_running()
     assert not listens(network.address, url.port)
+
+
+def test_mlflow_asks_who_one_is(services):
+    """Strangers, and those with another's password, are refused; who is known may read and write."""
+    address = f"{services.mlflow.url}/api/2.0/mlflow/experiments"
+    user = services.user
+    wrong = [None, (user.name, "guess"), ("nobody", user.password), ("admin", "password1234")]
+    for auth in wrong:
+        found = requests.post(f"{address}/search", json={"max_results": 1}, auth=auth or Nobody())
+        made = requests.post(f"{address}/create", json={"name": "x"}, auth=auth or Nobody())
+        assert (found.status_code, made.status_code) == (401, 401)
+    known = (user.name, user.password)
+    assert requests.post(f"{address}/search", json={"max_results": 1}, auth=known).ok
+    assert requests.get(f"{services.mlflow.url}/signup", auth=known).status_code == 403
+    admin = (services.mlflow.admin.name, services.mlflow.admin.password)
+    assert "username" in requests.get(f"{services.mlflow.url}/signup", auth=admin).text
+
+
+class Nobody(requests.auth.AuthBase):
+    """Keeps requests from looking for a password in the user's files."""
+
+    def __call__(self, request):
+        return request
 
 
 def test_runs_outlast_their_server(services, monkeypatch):

@@ -68,7 +68,7 @@ def test_train_sample_evaluate(cluster, root):
 
 def test_a_sweep(cluster, services):
     """Trials in the cluster, the study in PostgreSQL; submitted again it finds everything done."""
-    command = ("jobs/sweep_lorenz.py", "--n-trials", "2", "--optuna-storage", services.optuna, *SETTINGS, SHORT)  # fmt: skip
+    command = ("jobs/sweep_lorenz.py", "--n-trials", "2", *SETTINGS, SHORT)
     said = cluster.submit(*command).end()
     results = place(said, "Results")
     study = optuna.load_study(study_name=study_of(results), storage=services.optuna)
@@ -93,3 +93,25 @@ def test_two_nodes_train_what_one_trains(cluster, root):
     assert losses[0][-1] != pytest.approx(losses[0][0], rel=1e-2), "it has learnt something"
     where = {storage.read_bytes(f"{own}/nodes/2-{rank}").decode() for rank in (0, 1)}
     assert where == {node.host.address for node in cluster.workers}
+
+
+def test_secrets_are_told_nowhere(cluster, services, folder):
+    """Of what jobs and nodes were given: not in logs, Ray's included, nor in the object store, nor in MLflow's runs."""
+    secrets = cluster.secrets() | {services.mlflow.admin.password}
+    assert len(secrets) == 4
+
+    def told(content: bytes) -> bool:
+        return any(secret.encode() in content for secret in secrets)
+
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    logs = [path for path in files if path.suffix == ".log" or "logs" in path.parts]
+    assert [path for path in logs if "job-" in path.name]
+    assert [path for path in logs if "raylet" in path.name]
+    assert not [path for path in logs if told(path.read_bytes())]
+    objects = storage.files_of(f"s3://{BUCKET}")
+    assert [name for name in objects if name.startswith("mlflow/")]
+    assert not [name for name in objects if told(storage.read_bytes(f"s3://{BUCKET}/{name}"))]
+    client = connect(cluster.tracking_uri, EXPERIMENT).client
+    runs_of_all = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert runs_of_all
+    assert not [r for r in runs_of_all if told(repr(r.to_dictionary()).encode())]
