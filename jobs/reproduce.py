@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ldns_ray import storage
-from ldns_ray.cli import add_root, add_tracking, default_root, job_parser, run
+from ldns_ray.cli import add_root, add_tracking, add_workers, default_root, job_parser, run
 from ldns_ray.config import Hardware, experiment
 from ldns_ray.evaluation.reporting.results import REPORT
 from ldns_ray.pipeline import Pipeline
@@ -55,17 +55,7 @@ def parser() -> argparse.ArgumentParser:
                    help="any dataset made by jobs/ingest.py, instead of a recording or a simulation")  # fmt: skip
     p.add_argument("--held-out", metavar="DEGREES", default=",".join(f"{x:g}" for x in HELD_OUT),
                    help="reach_angle: directions that are left out of training in turn, in degrees (default: %(default)s)")  # fmt: skip
-    p.add_argument("--workers", type=int, default=1,
-                   help="Ray Train workers; 0 trains in this process, without Ray (default: 1)")  # fmt: skip
-    p.add_argument(
-        "--gpus-per-worker", type=float, default=0.0, help="GPUs of each worker (default: 0)"
-    )
-    p.add_argument(
-        "--cpus-per-worker",
-        type=float,
-        default=0.0,
-        help="CPUs of each worker (default: automatic)",
-    )
+    add_workers(p)
     add_root(p)
     add_tracking(p)
     return p

@@ -10,7 +10,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ldns_ray.cli import add_data, add_root, add_tracking, default_root, job_parser, run
+from ldns_ray.cli import (
+    add_data,
+    add_root,
+    add_tracking,
+    add_workers,
+    default_root,
+    job_parser,
+    run,
+)
 from ldns_ray.config import EXPERIMENTS, Hardware, experiment
 from ldns_ray.data.simulation.simulated import simulated_dataset
 from ldns_ray.evaluation.reporting.results import REPORT, format_summary
@@ -40,17 +48,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("overrides", nargs="*", metavar="setting=value", help="settings to change")
     add_data(p)
     p.add_argument("--until", default="evaluation", help=f"last stage: {', '.join(STAGES)}")
-    p.add_argument("--workers", type=int, default=1,
-                   help="Ray Train workers; 0 trains in this process, without Ray (default: 1)")  # fmt: skip
-    p.add_argument(
-        "--gpus-per-worker", type=float, default=0.0, help="GPUs of each worker (default: 0)"
-    )
-    p.add_argument(
-        "--cpus-per-worker",
-        type=float,
-        default=0.0,
-        help="CPUs of each worker (default: automatic)",
-    )
+    add_workers(p)
     p.add_argument(
         "--settings", action="store_true", help="list the experiment's settings and stop"
     )

@@ -101,6 +101,21 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """The options that say on what trainings run: `workers`, `gpus_per_worker`, `cpus_per_worker`."""
+    parser.add_argument("--workers", type=int, default=1,
+                        help="Ray Train workers; 0 trains in this process, without Ray (default: 1)")  # fmt: skip
+    parser.add_argument(
+        "--gpus-per-worker", type=float, default=0.0, help="GPUs of each worker (default: 0)"
+    )
+    parser.add_argument(
+        "--cpus-per-worker",
+        type=float,
+        default=0.0,
+        help="CPUs of each worker (default: automatic)",
+    )
+
+
 def add_output(parser: argparse.ArgumentParser, what: str) -> None:
     """The options that say where a dataset goes, and whether another may be there."""
     parser.add_argument("--out", required=True, help=what)

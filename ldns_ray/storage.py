@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -26,6 +27,11 @@ S3_ATTEMPTS = 10
 a second on, up to 20: a minute and a half in all."""
 S3_CONNECT_S, S3_ANSWER_S = 10.0, 60.0
 """What an attempt waits for a connection, and then for something to come: pyarrow would wait 1 s and 3 s."""
+
+NO_ANSWER = re.compile(
+    r"NETWORK_CONNECTION|HTTP status 5\d\d|SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE"
+)
+"""In what pyarrow says of a request that nobody answered, or with a fault of the server's own."""
 
 _answered: set[tuple[str, str]] = set()
 """Endpoint and bucket of the S3 servers that this process has heard from."""
@@ -99,8 +105,9 @@ def _patient(filesystem: pafs.S3FileSystem, bucket: str) -> pafs.FileSystem:
     if server not in _answered:
         try:
             filesystem.get_file_info(bucket)
-        except OSError:
-            return filesystem  # what was to be done will meet the error, and say more of it
+        except OSError as error:
+            if NO_ANSWER.search(str(error)):
+                return filesystem  # what was to be done will meet the error, and say more of it
         _answered.add(server)
     patience = pafs.AwsStandardS3RetryStrategy(max_attempts=S3_ATTEMPTS)
     ours = {

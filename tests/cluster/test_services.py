@@ -95,6 +95,19 @@ def test_a_store_that_was_heard_of_is_waited_for(store, monkeypatch, fault):
     assert storage.read_bytes(f"{uri}-2") == content
 
 
+@pytest.mark.parametrize(("status", "answered"), [(403, True), (404, True), (503, False)])
+def test_a_store_that_refuses_has_answered(store, monkeypatch, status, answered):
+    """A fault of its own, or none to be reached, is told within seconds by a process that never heard of it."""
+    endpoint, way = store
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setattr(storage, "_answered", set())
+    began = time.monotonic()
+    with way.failing(status=status), pytest.raises(OSError, match=r"s3://|No such|not found"):
+        storage.read_bytes(f"s3://{BUCKET}/nothing")
+    assert time.monotonic() - began < 30
+    assert bool(storage._answered) == answered
+
+
 def test_databases_are_apart_and_need_their_password(network, folder):
     with postgres(network.address, folder, ["one", "two"]) as databases:
         engines = {name: sqlalchemy.create_engine(url) for name, url in databases.items()}
