@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -43,9 +44,12 @@ def _tables(name: str) -> Iterable[pa.Table]:
     return shard.iter_batches(batch_size=None, batch_format="pyarrow")
 
 
-def _node_ends_soon() -> bool:
-    """Whether Ray was told that a worker's node will be taken back. All workers must ask together."""
-    return ray.train.get_preemption_info() is not None
+def _notice(info: ray.train.PreemptionInfo) -> str:
+    """What a person is told of machines that will be taken back."""
+    at = ""
+    if info.deadline_ms is not None:
+        at = f" at {datetime.fromtimestamp(info.deadline_ms / 1000):%H:%M:%S}"
+    return f"a worker's machine will be taken back{at}: until then every epoch is saved"
 
 
 def _train_worker(settings: dict[str, Any]) -> None:
@@ -79,11 +83,21 @@ def _train_worker(settings: dict[str, Any]) -> None:
     def on_saved(rows: list[dict[str, float]]) -> None:
         queue.put(("saved", rows))
 
+    told = False
+
+    def ends_soon() -> bool:
+        nonlocal told
+        info = ray.train.get_preemption_info()  # all workers must ask together
+        if info is not None and workers.rank == 0 and not told:
+            queue.put(("remark", _notice(info)))
+            told = True
+        return info is not None
+
     draw = settings["draw"]
     try:
         run(
             job, data, device, workers, on_epoch, draw and draw(job, workers, device), on_saved, settings["probe"],
-            settings["checkpoint_s"], _node_ends_soon,
+            settings["checkpoint_s"], ends_soon,
         )  # fmt: skip
     except FloatingPointError as error:
         # All workers see it, and would see it again: ending here spares the restarts.
@@ -99,6 +113,7 @@ def train_on_workers(
     storage_path: str,
     on_row: Callable[[dict[str, float]], None] | None = None,
     on_saved: OnSaved | None = None,
+    remark: Callable[[str], None] = lambda text: None,
     resident: bool = True,
     draw: Callable[..., Any] | None = None,
     probe: Scoring | None = None,
@@ -109,6 +124,7 @@ def train_on_workers(
         run_name, storage_path: name of the run and folder of Ray Train's own files.
         on_row: called in this process with every epoch's figures, at once.
         on_saved: called in this process with the figures that a checkpoint holds, every epoch's once.
+        remark: called in this process with what else happens, in words.
         resident: keep the trials in the workers' memory, or stream them in every epoch.
         draw: for tests, makes a worker's draws: `draw(job, workers, device) -> (step, batch) -> draws`.
         probe: scores the network while it trains; it travels to the workers, where the first one calls it.
@@ -137,6 +153,8 @@ def train_on_workers(
                     last = new[-1]["epoch"]
                     if on_saved is not None:
                         on_saved(new)
+            case ("remark", text):
+                remark(text)
             case _:
                 raise item
 

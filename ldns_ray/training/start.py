@@ -38,7 +38,7 @@ def start(
         run_name, storage_path: of Ray Train.
         on_row: called with every epoch's figures, at once.
         on_saved: called with those that a checkpoint holds, every epoch's once; see `run`.
-        remark: called with a sentence on where the trials are, and why.
+        remark: called with a sentence on where the trials are, and why, and with what befalls the workers.
         shared: gives a split that this process need not read for itself.
         at_once: trainings in the memory of this machine at the same time.
         probe: scores the network while it trains.
@@ -55,7 +55,7 @@ def start(
     if hardware.workers:
         train_on_workers(
             job, hardware, run_name=run_name, storage_path=storage_path, on_row=on_row, on_saved=on_saved,
-            resident=where.resident, probe=probe,
+            remark=remark, resident=where.resident, probe=probe,
         )  # fmt: skip
         return
     data: Any

@@ -126,6 +126,7 @@ def test_a_spot_machine_is_taken_back_after_its_notice(cluster, network):
     taken.lose()
     taken.start()
     training.epochs()
+    assert "a worker's machine will be taken back at " in training.job.said
     assert 0 < n_done < LONG
     times = [row["time"] for row in training.rows()]
     assert times == sorted(times)
