@@ -215,9 +215,8 @@ def write_bytes(uri: Uri, content: bytes) -> None:
     """Write a file whole or not at all; makes its folder."""
     with reaching(uri):
         filesystem, path = filesystem_of(uri)
-        if not isinstance(
-            filesystem, pafs.S3FileSystem
-        ):  # which has no folders: pyarrow would write an object for each
+        # S3 has no folders: pyarrow would write an object for each.
+        if not isinstance(filesystem, pafs.S3FileSystem):
             filesystem.create_dir(os.path.dirname(path), recursive=True)
         write_atomically(filesystem, path, content)
 
