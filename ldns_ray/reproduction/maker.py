@@ -52,8 +52,9 @@ class Maker:
         return pipeline
 
     def step(self, name: str, *key: Any, work: Callable[[str], dict[str, Any]]) -> Step:
-        """`Steps.once`, whose time counts."""
-        done = self.steps.once(name, *key, work=work)
+        """`Steps.once`, whose time counts. Where samples or evaluations are made otherwise than before, so are all steps."""
+        versions = [VERSIONS["samples"], VERSIONS["evaluation"]]
+        done = self.steps.once(name, versions, *key, work=work)
         self.spent[done.uri] = (name.partition(",")[0], done.seconds)
         return done
 
@@ -107,7 +108,7 @@ class Maker:
             return found.summary
 
         prints = [[name, read_card(uri).fingerprint] for name, uri in samples.items()]
-        key = (pipeline.fingerprints["observation"], pipeline.experiment.evaluation, VERSIONS["evaluation"], prints)  # fmt: skip
+        key = (pipeline.fingerprints["observation"], pipeline.experiment.evaluation, prints)
         return self.step("evaluation", *key, work=work)
 
 

@@ -17,11 +17,18 @@ from ldns_ray.data.shards import load_trialset, read_card, write_dataset
 from ldns_ray.logged import evaluation_metrics
 from ldns_ray.models.ldns import LDNS
 from ldns_ray.pipeline import Pipeline
+from ldns_ray.reproduction.criteria import (
+    at_least,
+    at_most,
+    beside_baselines,
+    criteria_table,
+)
 from ldns_ray.reproduction.found import Found
 from ldns_ray.reproduction.maker import Maker, pictures_of, report_of
 from ldns_ray.reproduction.request import Request
 from ldns_ray.reproduction.wording import (
     likelihood_line,
+    n_outside,
     novelty_line,
     scored_table,
     within,
@@ -30,6 +37,8 @@ from ldns_ray.reproduction.wording import (
 from ldns_ray.settings import override
 from ldns_ray.stages import origin
 
+MIN_REFERENCE = 140
+"""Trials never trained on: with fewer, floors are too high to tell much."""
 KINDS = {"spike_history": "LDNS with spike history", "poisson": "LDNS with Poisson spikes"}
 """Observation models, and what their samples are called; the first is the one that is judged."""
 
@@ -67,11 +76,21 @@ def make(maker: Maker, request: Request) -> Found:
         within_table(f"{name}: does {few} do as well as {every}?", few, every, lines)
         for name, lines in compared.items()
     ]
+    judged_by = [
+        *beside_baselines(summary),
+        at_most("masked NLL of the autoencoder, smoothed PSTH's", summary["likelihood"]["nll"], summary["likelihood"]["nll_psth"]),
+        at_least("held-out trials", summary["n_reference"], MIN_REFERENCE),
+        at_most(f"metrics of {few} outside the interval of {every}", n_outside(next(iter(compared.values()))), 0),
+    ]  # fmt: skip
     scores = {f"score/{row['name']}": row["score"] for row in summary["rows"]}
     return Found(
-        numbers={"evaluation": summary, "few_steps": compared},
+        numbers={
+            "criteria": [c.to_dict() for c in judged_by],
+            "evaluation": summary,
+            "few_steps": compared,
+        },
         metrics=evaluation_metrics(summary) | scores,
-        tables=[scored_table(summary), *tables],
+        tables=[criteria_table(judged_by), scored_table(summary), *tables],
         lines=[likelihood_line(summary), novelty_line(summary)],
         pictures=pictures_of(evaluation.uri, summary),
         report=report_of(evaluation.uri),

@@ -40,6 +40,11 @@ def check_name(name: str) -> None:
 def check(pipeline: Pipeline, request: Request) -> None:
     """Raise ValueError before hours of work: for a dataset or settings that the result cannot be made of."""
     pipeline.check()
+    split = request.experiment.evaluation.split
+    if split == "train":
+        raise ValueError(
+            f"evaluation.split must be of trials that are not trained on, test or val, got {split}."
+        )
     if request.held_out != HELD_OUT and request.result != "reach_angle":
         raise ValueError(f"--held-out is for reach_angle, got {request.result}. Leave it out.")
     RESULTS[request.result].check(pipeline, request)

@@ -70,7 +70,7 @@ def make(maker: Maker, request: Request) -> Found:
         for n_bins in unseen_lengths(pipeline)
     }  # fmt: skip
     checked = maker.step(
-        "lengths never seen", prints["latents"], prints["samples"], e.split, e.seed,
+        "lengths never seen", prints["latents"], prints["samples"], e.split, e.seed, request.experiment.dataset,
         {n: read_card(uri).fingerprint for n, uri in unseen.items()},
         work=lambda uri: _unseen(pipeline, unseen, uri),
     )  # fmt: skip

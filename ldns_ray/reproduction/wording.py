@@ -83,6 +83,12 @@ def within(summary: Mapping[str, Any], few: str, many: str) -> list[dict[str, An
     ]  # fmt: skip
 
 
+def n_outside(lines: Sequence[Mapping[str, Any]]) -> int | None:
+    """How many metrics of `within` lie outside; None where no interval was computed."""
+    judged = [line["within"] for line in lines]
+    return None if None in judged else judged.count(False)
+
+
 def within_table(title: str, few: str, many: str, lines: Sequence[Mapping[str, Any]]) -> Table:
     """What `within` says; few, many: heads of the columns."""
     rows = []

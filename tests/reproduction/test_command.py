@@ -63,11 +63,14 @@ def metrics_of(tracking, run_id):
 def test_lorenz(reproduced):
     numbers, text, tracking, run_id = reproduced("lorenz")
     found = numbers["found"]
-    assert set(found) == {"evaluation", "recovery", "agreement", "long"}
+    assert set(found) == {"criteria", "evaluation", "recovery", "agreement", "long"}
     assert found["agreement"]["n_trials"] == 8
-    assert -1 <= found["agreement"]["ceiling"]["correlations"] <= 1
-    assert set(found["long"]["rates"]) == {"real", "first", "last"}
-    assert found["recovery"]["latents"] <= 1
+    assert set(found["long"]["rates"]) == {"real", "usual", "first", "last"}
+    rates, *agreed = found["criteria"]
+    assert (rates["value"], rates["bound"]) == (found["recovery"]["rates"], 0.95)
+    assert rates["met"] is False, "three epochs recover no rates"
+    assert len(agreed) == 5
+    assert f"| {rates['what']} |" in text
     assert "0.9969" in text
     metrics = metrics_of(tracking, run_id)
     assert metrics["recovery/latents_r2"] == pytest.approx(found["recovery"]["latents"])
@@ -106,7 +109,13 @@ def test_reach(reproduced):
         "LDNS with Poisson spikes, DDPM in 20 steps", "LDNS with Poisson spikes, DPM-Solver++ in 3 steps", "PSTH + Poisson", "FA + VAR + Poisson", "Training trials",
     ]  # fmt: skip
     lines = numbers["found"]["few_steps"]["LDNS with spike history"]
-    assert {line["within"] for line in lines} <= {True, False}
+    judged = {x["what"]: x for x in numbers["found"]["criteria"]}
+    outside = judged["metrics of DPM-Solver++ in 3 steps outside the interval of DDPM in 20 steps"]
+    assert outside["value"] == [line["within"] for line in lines].count(False)
+    assert judged["score, best baseline's"]["met"] is False, "three epochs beat no baseline"
+    assert judged["held-out trials"] == {
+        "what": "held-out trials", "value": 145, "bound": 140, "at_least": True, "met": True
+    }  # fmt: skip
     assert (
         "LDNS with Poisson spikes: does DPM-Solver++ in 3 steps do as well as DDPM in 20 steps?"
         in text
@@ -127,8 +136,8 @@ def test_reach_angle(reproduced):
         assert x["error_real"] < 15
         assert x["limit"] == 25
         assert set(x["guided"]) == {"1", "1.5", "2"}
-        for y in x["guided"].values():
-            assert y["within"] == (y["error_sampled"] <= 25)
+    for judged, x in zip(found["criteria"], found["left_out"].values(), strict=True):
+        assert (judged["value"], judged["bound"]) == (x["guided"]["1"]["error_sampled"], x["limit"])
     assert "| 225° |" in text
     names = [child["name"] for child in tracking.children(run_id)]
     assert sorted(names) == ["reach_angle", "reach_angle without 225°", "reach_angle without 90°"]

@@ -43,6 +43,7 @@ def test_reaches_will_do(tmp_path):
         ("reach_velocity", {"diffusion.covariates": "speed"}, "no covariate 'speed'; it has: velocity"),
         ("reach_velocity", {"diffusion.conditions": "angle"}, "must name one velocity, .*got velocity and angle"),
         ("reach", {"observation.history_bins": 24}, "must be below the 24 bins"),
+        ("reach", {"evaluation.split": "train"}, "must be of trials that are not trained on, .*got train"),
     ],
 )  # fmt: skip
 def test_other_datasets_and_settings_are_refused(tmp_path, result, changes, expected):
