@@ -28,6 +28,7 @@ SERVICE = "http://169.254.169.254"
 """The metadata service, where every instance finds its own."""
 EVERY_S = 5.0
 TIMEOUT_S = 2.0
+TELL_LIMIT_S = 30.0
 SESSION_S = 60
 
 
@@ -56,7 +57,7 @@ def time_of_notice(service: str = SERVICE) -> datetime | None:
 def tell_ray(seconds_left: float) -> None:
     """Tell the Ray of this machine that its node will be gone.
 
-    Raises CalledProcessError where Ray refuses, and ConnectionError or LookupError where there is none here.
+    Raises SubprocessError where Ray refuses or does not answer, ConnectionError or LookupError where there is none here.
     """
     command = [
         str(Path(sys.executable).parent / "ray"), "drain-node", "--reason", "DRAIN_NODE_REASON_PREEMPTION",
@@ -64,7 +65,7 @@ def tell_ray(seconds_left: float) -> None:
         "--deadline-remaining-seconds", str(max(0, int(seconds_left))),
     ]  # fmt: skip
     for node in nodes_here():
-        subprocess.run([*command, "--node-id", node], check=True)
+        subprocess.run([*command, "--node-id", node], check=True, timeout=TELL_LIMIT_S)
 
 
 def nodes_here() -> list[str]:
@@ -107,8 +108,8 @@ def watch(
             if not silent:
                 logger.warning("%s says nothing: %s. Asking on.", service, error)
             silent = True
-        except (subprocess.CalledProcessError, ConnectionError, LookupError) as error:
-            logger.warning("Ray could not be told: %s. Trying on.", error)
+        except Exception as error:  # whatever it is, there is nobody else to tell Ray
+            logger.warning("Ray could not be told: %r. Trying on.", error)
         time.sleep(every_s)
 
 

@@ -11,6 +11,7 @@ import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -23,8 +24,8 @@ BLOCK_BYTES = 4 * 2**20
 URI_CHARACTERS = "%:/?#[]@!$&'()*+,;="
 """What stands in a URI as it is, besides letters, digits, and - . _ ~."""
 S3_ATTEMPTS = 10
-"""At a request that an S3 server does not answer, or answers with a fault of its own. The pauses between them double from
-a second on, up to 20: a minute and a half in all."""
+"""At a request that an S3 server refuses a connection for, or answers with a fault of its own: with the pauses between
+them, which double from a second on, up to 20, a minute and a half in all. One that says nothing is waited for longer."""
 S3_CONNECT_S, S3_ANSWER_S = 10.0, 60.0
 """What an attempt waits for a connection, and then for something to come: pyarrow would wait 1 s and 3 s."""
 
@@ -35,6 +36,8 @@ NO_ANSWER = re.compile(
 
 _answered: set[tuple[str, str]] = set()
 """Endpoint and bucket of the S3 servers that this process has heard from."""
+_expects = False
+"""Whether all servers pass for heard of."""
 
 
 class UnreachableError(OSError):
@@ -50,6 +53,11 @@ class DiskFullError(OSError):
             "same command then does what is missing."
         )
         self.errno = errno.ENOSPC
+        self._made_of = path, n_bytes
+
+    def __reduce__(self) -> Any:
+        """Errors of other processes come pickled."""
+        return type(self), self._made_of
 
 
 @contextlib.contextmanager
@@ -93,16 +101,22 @@ def filesystem_of(uri: Uri) -> tuple[pafs.FileSystem, str]:
         return pafs.PyFileSystem(pafs.FSSpecHandler(other)), path.rstrip("/")
 
 
+def expect_answers() -> None:
+    """Wait also for servers that this process has not heard from yet: whoever started it has."""
+    global _expects
+    _expects = True
+
+
 def _patient(filesystem: pafs.S3FileSystem, bucket: str) -> pafs.FileSystem:
     """The same filesystem, which waits for a server that is busy, slow or away for a while.
 
     One that was never heard of by this process may not be there at all, which is to be told in seconds: until its
-    first answer, requests to it fail as soon as pyarrow's do.
+    first answer, requests to it fail as soon as pyarrow's do, unless the process is to expect answers.
     """
     # All that makes the filesystem: pyarrow tells it to nobody but pickle.
     _, (options,) = filesystem.__reduce__()
     server = (options["endpoint_override"], bucket)
-    if server not in _answered:
+    if not _expects and server not in _answered:
         try:
             filesystem.get_file_info(bucket)
         except OSError as error:
@@ -219,6 +233,13 @@ def write_bytes(uri: Uri, content: bytes) -> None:
         if not isinstance(filesystem, pafs.S3FileSystem):
             filesystem.create_dir(os.path.dirname(path), recursive=True)
         write_atomically(filesystem, path, content)
+
+
+def remove_file(uri: Uri) -> None:
+    """Delete a file. Raises FileNotFoundError."""
+    with reaching(uri):
+        filesystem, path = filesystem_of(uri)
+        filesystem.delete_file(path)
 
 
 def remove_folder(uri: Uri) -> None:

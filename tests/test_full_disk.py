@@ -1,5 +1,6 @@
 """A disk that is full: the job says so in a line, nothing is half-written, and once there is room the same command goes on."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -45,16 +46,21 @@ def test_sampling_goes_on_once_there_is_room(sampler_uri, disk, tmp_path):
     assert contents(out) == contents(tmp_path / "elsewhere")
 
 
+@contextlib.contextmanager
 def training(root):
-    """The job as it is typed, without Ray, with a checkpoint after every epoch."""
+    """The job as it is typed, without Ray, with a checkpoint after every epoch. It does not outlast the block."""
     command = [
         sys.executable, "jobs/train.py", "lorenz_small", "--workers", "0", "--root", str(root), "--until", "autoencoder",
         "hardware.checkpoint_s=0", f"autoencoder.optimisation.epochs={EPOCHS}", *SETTINGS,
     ]  # fmt: skip
-    return subprocess.Popen(
+    with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
+    ) as job:  # fmt: skip
+        try:
+            yield job
+        finally:
+            job.kill()
 
 
 def epochs(root):
@@ -73,7 +79,7 @@ def test_training_goes_on_once_there_is_room(disk, tmp_path):
     assert last.startswith(f"error: No space is left on the disk of {root}/autoencoder/")
     assert "Traceback" not in errors
     stage = next((root / "autoencoder").iterdir())
-    assert {file.name for file in stage.iterdir()} == {"checkpoint.pt"}
+    assert {file.name for file in stage.iterdir()} == {"attempt", "checkpoint.pt"}
     disk.free()
     for where in (root, tmp_path / "elsewhere"):
         with training(where) as job:

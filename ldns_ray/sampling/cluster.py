@@ -21,7 +21,7 @@ from ldns_ray.models.requests import Requests
 from ldns_ray.sampling.dataset import sample_dataset
 from ldns_ray.sampling.plan import Plan, Range
 from ldns_ray.sampling.ranges import OnTrials, write_range
-from ldns_ray.storage import UnreachableError
+from ldns_ray.storage import UnreachableError, expect_answers
 from ldns_ray.training.distributed import Relay, relayed
 
 logger = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ class _Worker:
     def __init__(self, plan: Plan, out_uri: str, relay: Relay) -> None:
         # With other numbers of threads, samples differ by rounding.
         torch.set_num_threads(1)
+        expect_answers()
         self._plan, self._out_uri, self._relay = plan, out_uri, relay
         self._model: LDNS | None = None
         self._told = 0.0

@@ -12,6 +12,7 @@ import torch
 from ray import tune
 from ray.exceptions import RayError
 
+from ldns_ray import storage
 from ldns_ray.config import Experiment
 from ldns_ray.observers import Several, Terminal, Tracked
 from ldns_ray.pipeline import Observer, Pipeline, unguarded
@@ -27,6 +28,7 @@ from ldns_ray.tracking import notes
 from ldns_ray.tracking.connection import connect
 from ldns_ray.tracking.experiments import Tracking
 from ldns_ray.tracking.runs import Run
+from ldns_ray.training.attempts import SupersededError
 from ldns_ray.training.distributed import Relay
 
 ERROR_TAG = "ldns.error"
@@ -94,6 +96,7 @@ def run_trial(
         tables: the dataset's Arrow blocks by split, see `Pipeline.tables`.
         news: where what happens is told, as `News`.
     """
+    storage.expect_answers()
     beside = neighbours(sweep, at_once)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // beside))
     number = config[NUMBER]
@@ -118,7 +121,10 @@ def run_trial(
             pipeline.observer = Several(
                 [reporter, *detail, Tracked(run, pipeline, what), Rungs(run)]
             )
-            score = pipeline.run()["evaluation"]["summary"][SCORE]
+            try:
+                score = pipeline.run()["evaluation"]["summary"][SCORE]
+            except SupersededError as error:
+                raise SystemExit from error  # the run is another process's by now: not a word to it
     except Exception as error:
         if not is_permanent(error):
             raise

@@ -21,6 +21,7 @@ from ray.util.queue import Empty, Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from torch import Tensor
 
+from ldns_ray import storage
 from ldns_ray.config import Hardware
 from ldns_ray.data import residence
 from ldns_ray.data.residence import Residence
@@ -54,6 +55,7 @@ def _notice(info: ray.train.PreemptionInfo) -> str:
 
 def _train_worker(settings: dict[str, Any]) -> None:
     """What runs on every worker. On a restart it goes on from the job's checkpoint."""
+    storage.expect_answers()
     job, card, queue = settings["job"], settings["card"], settings["queue"]
     context = ray.train.get_context()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))

@@ -19,6 +19,7 @@ from ldns_ray.data.streaming import SHUFFLE_BYTES, Stream, batches
 from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.conditioning import LENGTH, Conditioning
 from ldns_ray.models.denoiser import Denoiser
+from ldns_ray.training.attempts import Attempt
 from ldns_ray.training.loop import OnEpoch, ResidentData, Result, Scoring, Trainer, Workers, fit
 from ldns_ray.training.networks import autoencoder_settings, denoiser_settings
 from ldns_ray.training.tasks import AutoencoderTask, DiffusionTask, Draws, Task
@@ -210,9 +211,12 @@ def run(
         checkpoint_s: least seconds between two checkpoints, but for those of epochs with a score, and the last.
         ends_soon: asked by every worker after every epoch: whether one of them will be taken away. From then on every
             epoch has its checkpoint.
+
+    Raises SupersededError where another process has begun to train the same: this one then saves and tells no more.
     """
     workers = workers or Workers()
     leads = workers.rank == 0
+    attempt = Attempt(job.output_uri) if leads else None
     trainer = job.trainer(data.steps_per_epoch, device, workers, draw)
     n_told = 0
 
@@ -220,7 +224,8 @@ def run(
         nonlocal n_told
         rows = trainer.result.history[n_told:]
         n_told += len(rows)
-        if leads and on_saved is not None:
+        if attempt is not None and on_saved is not None:
+            attempt.check()
             on_saved(rows)
 
     if storage.exists(job.checkpoint_uri):
@@ -232,8 +237,9 @@ def run(
         nonlocal saved
         late = time.monotonic() - saved > checkpoint_s
         hurries = ends_soon()
-        saves = leads and (trainer.done or "score" in row or late or hurries)
-        if saves:
+        saves = trainer.done or "score" in row or late or hurries
+        if saves and attempt is not None:
+            attempt.check()
             storage.write_bytes(job.checkpoint_uri, checkpoint())
             saved = time.monotonic()
         if on_epoch is not None:
@@ -242,9 +248,10 @@ def run(
             tell_saved()
 
     result = fit(trainer, data, after_epoch, probe if leads else None)
-    if leads:
+    if attempt is not None:
         from safetensors.torch import save
 
+        attempt.end()
         storage.write_bytes(storage.join(job.output_uri, "weights.safetensors"), save(result.best))
         history = {
             "best_epoch": result.best_epoch,

@@ -69,8 +69,9 @@ def running(network: Network, services: SimpleNamespace, folder: Path) -> Iterat
 @pytest.fixture
 def cluster(
     running: Cluster, services: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
-) -> Cluster:
+) -> Iterator[Cluster]:
     """The cluster with all of its nodes, also after a test that lost one. This process reads its object store too."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", services.endpoint)
     running.start()
-    return running
+    yield running
+    running.clear()

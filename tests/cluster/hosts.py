@@ -58,7 +58,7 @@ class Host:
         try:
             outer = self.name
             _ip("link", "add", outer, "type", "veth", "peer", "name", "eth0", "netns", self.name)
-            _ip("link", "set", outer, "master", self._network.name, "up")
+            _ip("link", "set", outer, "up")
             _ip("-n", self.name, "addr", "add", f"{self.address}/24", "dev", "eth0")
             _ip("-n", self.name, "link", "set", "lo", "up")
             self.mend()
@@ -77,10 +77,11 @@ class Host:
 
     def cut(self) -> None:
         """Take the host off the network: packets to and from it are lost, without a word to either side."""
-        _ip("-n", self.name, "link", "set", "eth0", "down")
+        _ip("link", "set", self.name, "nomaster")
 
     def mend(self) -> None:
         """Put the host on the network, where it is not."""
+        _ip("link", "set", self.name, "master", self._network.name)
         _ip("-n", self.name, "link", "set", "eth0", "up")
         # By the default route, programs that ask which address leads outside are told eth0's.
         _ip("-n", self.name, "route", "replace", "default", "via", self._network.address)
@@ -153,6 +154,16 @@ class Network:
         """So many hosts; at the end nothing runs in them, and they are gone."""
         with contextlib.ExitStack() as stack:
             yield [stack.enter_context(Host(self, next(self._numbers))) for _ in range(n)]
+
+
+def alive(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run; what has ended and nobody has heard of does not."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 def _free_subnet() -> str:

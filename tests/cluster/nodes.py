@@ -155,6 +155,7 @@ class Cluster:
         self.workers = [Node(host, folder, self._env, 1, self.address) for host in others]
         self._folder = folder
         self._n_jobs = 0
+        self._jobs: list[Job] = []
 
     def __enter__(self) -> Cluster:
         try:
@@ -183,7 +184,18 @@ class Cluster:
             "MLFLOW_TRACKING_URI": self.tracking_uri,
             "RAY_ADDRESS": self.address,
         }
-        return Job(self.head.host, list(arguments), env, self._folder / f"job-{self._n_jobs}.log")
+        job = Job(self.head.host, list(arguments), env, self._folder / f"job-{self._n_jobs}.log")
+        self._jobs.append(job)
+        return job
+
+    def clear(self) -> None:
+        """End what a test that failed has left: its jobs, and cuts in the network."""
+        for job in self._jobs:
+            if job.runs:
+                job.kill()
+        self._jobs.clear()
+        for node in (self.head, *self.workers):
+            node.host.mend()
 
     def secrets(self) -> set[str]:
         """The token, and the passwords of MLflow and the database of studies."""

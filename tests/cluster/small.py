@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from typing import Any
 
 import torch
 
@@ -60,6 +61,12 @@ def study_of(results: str) -> str:
     return results.rpartition("-")[2]
 
 
+def restored(uri: str) -> dict[str, Any]:
+    """What a checkpoint holds."""
+    found: dict[str, Any] = torch.load(io.BytesIO(storage.read_bytes(uri)), weights_only=True)
+    return found
+
+
 class Training:
     """An autoencoder in training on both worker nodes, with a checkpoint after every epoch.
 
@@ -95,9 +102,7 @@ class Training:
     def n_done(self) -> int:
         """Epochs that the checkpoint holds; 0 where there is none."""
         file = self._file("checkpoint.pt")
-        if not storage.exists(file):
-            return 0
-        return len(torch.load(io.BytesIO(storage.read_bytes(file)), weights_only=True)["history"])
+        return len(restored(file)["history"]) if storage.exists(file) else 0
 
     def rows(self) -> list[dict[str, float]]:
         """The figures of all epochs, and when they ended, once it is trained."""

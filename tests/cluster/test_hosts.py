@@ -6,9 +6,9 @@ import subprocess
 import sys
 import time
 
-import psutil
 import pytest
 
+from tests.cluster.hosts import alive
 from tests.cluster.services import listens
 
 pytestmark = pytest.mark.slow
@@ -74,7 +74,7 @@ def test_nothing_is_left(network):
         family = made[0].processes()
         raise ZeroDivisionError
     assert len(family) == 2
-    assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert not alive(family)
     assert parent.returncode == -9
     assert name not in subprocess.check_output(["ip", "netns"], text=True)
     assert name not in subprocess.check_output(["ip", "link"], text=True)

@@ -13,8 +13,9 @@ from ldns_ray.data.shards import load_trialset, read_card
 from ldns_ray.sampling.dataset import InProcess, sample_dataset
 from ldns_ray.sweeps.collecting import FINISHED
 from ldns_ray.tracking.connection import connect
+from tests.cluster.hosts import alive
 from tests.cluster.services import wait_for
-from tests.cluster.small import SETTINGS, place, run_id_of, study_of
+from tests.cluster.small import SETTINGS, place, restored, run_id_of, study_of
 from tests.models import untrained
 from tests.sweeps.submitted import check_histories, runs
 
@@ -117,7 +118,7 @@ def test_sampling_has_a_node_cut_off_for_a_minute(cluster, model, expected):
     cut.host.cut()
     time.sleep(AWAY_S)
     cut.host.mend()
-    wait_for("what was cut off ends", lambda: not any(p.is_running() for p in stranded), 60)
+    wait_for("what was cut off ends", lambda: not alive(stranded), 60)
     check_sampled(cluster, job, out, expected)
     check_sampled(cluster, sampling(cluster, model, out), out, expected)
     assert contents(out) == expected
@@ -130,11 +131,16 @@ def test_a_sweep_loses_a_node(cluster, services):
         "jobs/sweep_lorenz.py", "--n-trials", "2", "--name", "losing",
         "hardware.checkpoint_s=0", f"autoencoder.optimisation.epochs={SWEEP_EPOCHS}", *SETTINGS, root=root,
     )  # fmt: skip
-    wait_for("a checkpoint", lambda: n_checkpoints(root) == 1, 120, job.log)
+    wait_for("a checkpoint", lambda: checkpoints(root), 120, job.log)
     (lost,) = (node for node in cluster.workers if node.host.processes("ImplicitFunc"))
     lost.lose()
+    (checkpoint,) = checkpoints(root)
+    n_done, lost_at = len(restored(checkpoint)["history"]), time.time()
     lost.start()
     said = job.end()
+    history = json.loads(storage.read_bytes(checkpoint.replace("checkpoint.pt", "history.json")))
+    times = [row["time"] for row in history["rows"]]
+    assert times[n_done - 1] < lost_at < times[n_done], "it went on after what was saved"
     results = place(said, "Results")
     study = optuna.load_study(study_name=study_of(results), storage=services.optuna)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 2
@@ -147,8 +153,8 @@ def test_a_sweep_loses_a_node(cluster, services):
     check_histories(histories, {"autoencoder": SWEEP_EPOCHS, "diffusion": 3})
 
 
-def n_checkpoints(root):
-    """Of autoencoders, under a storage root."""
+def checkpoints(root):
+    """URIs of those of autoencoders under a storage root."""
     folder = f"{root}/autoencoder"
     files = storage.files_of(folder) if storage.exists(folder) else {}
-    return sum(Path(name).name == "checkpoint.pt" for name in files)
+    return [f"{folder}/{name}" for name in files if Path(name).name == "checkpoint.pt"]
