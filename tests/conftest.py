@@ -40,16 +40,6 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Who runs tests in two processes, as `make test-slow` does, has those of the cluster in one, all others in the other.
-
-    Those of the cluster wait most of the time; what a session's tests share is made once.
-    """
-    for item in items:
-        group = "cluster" if ROOT / "tests" / "cluster" in item.path.parents else "others"
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """A Ray of two CPUs on this machine, for the whole test session."""
