@@ -37,12 +37,7 @@ test: $(INSTALLED)  ## the fast tests
 	@$(BIN)/python -m pytest -q -m "not slow" --durations=10 $(ARGS)
 
 test-slow: $(INSTALLED)  ## the tests with real services, whole jobs, and, as root, a cluster of three hosts and its faults
-	@# The cluster's tests wait most of the time: they run beside the others, and are told after them.
-	@log=$$(mktemp); slow="$(BIN)/python -m pytest -q -m slow -rs --durations=10"; \
-	$$slow tests/cluster $(ARGS) >$$log 2>&1 & cluster=$$!; \
-	$$slow --ignore=tests/cluster $(ARGS); others=$$?; \
-	wait $$cluster; cluster=$$?; cat $$log; rm $$log; \
-	for status in $$others $$cluster; do case $$status in 0|5) ;; *) exit $$status;; esac; done
+	@$(BIN)/python -m pytest -q -m slow -rs --durations=20 $(ARGS)
 
 lint: $(INSTALLED)  ## ruff and mypy
 	@$(BIN)/ruff check .

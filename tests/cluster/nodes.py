@@ -17,6 +17,7 @@ from tests.cluster.hosts import ROOT, Host
 from tests.cluster.services import User, wait_for
 
 START_LIMIT_S = 120.0
+END_LIMIT_S = 60.0
 OBJECT_STORE_BYTES = 100_000_000
 PORT = 6379
 HASTE = {
@@ -190,12 +191,14 @@ class Cluster:
 
     def clear(self) -> None:
         """End what a test that failed has left: its jobs, and cuts in the network."""
-        for job in self._jobs:
-            if job.runs:
-                job.kill()
-        self._jobs.clear()
         for node in (self.head, *self.workers):
             node.host.mend()
+        left = [job for job in self._jobs if job.runs]
+        for job in left:
+            job.kill()
+        self._jobs.clear()
+        if left:
+            wait_for("what they have started ends", lambda: not any(self.training()), END_LIMIT_S)
 
     def secrets(self) -> set[str]:
         """The token, and the passwords of MLflow and the database of studies."""

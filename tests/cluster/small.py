@@ -99,6 +99,12 @@ class Training:
         wait_for("a checkpoint", lambda: storage.exists(checkpoint), limit_s, self.job.log)
         assert not storage.exists(self._file("history.json")), "too late to disturb it"
 
+    def wait_for_progress(self, limit_s: float = 90) -> None:
+        """Wait until an epoch more would survive; others are still to be trained."""
+        began = self.n_done()
+        wait_for("it goes on", lambda: self.n_done() > began, limit_s, self.job.log)
+        assert not storage.exists(self._file("history.json")), "too late to disturb it"
+
     def n_done(self) -> int:
         """Epochs that the checkpoint holds; 0 where there is none."""
         file = self._file("checkpoint.pt")
