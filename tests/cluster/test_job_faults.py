@@ -1,4 +1,4 @@
-"""Jobs beside training that lose a node, or their store for a while: sampling, and a sweep. Nothing is lost, or there twice."""
+"""Jobs beside training that lose a node, for a while or for good: sampling, and a sweep. Nothing is lost, or there twice."""
 
 import json
 import re
@@ -91,32 +91,22 @@ def check_sampled(cluster, job, out, expected):
     assert entry.dataset.digest == read_card(out).fingerprint
 
 
-def test_sampling_loses_a_node_and_then_its_store(cluster, services, model, expected):
-    out = f"{cluster.root}/sampled-1"
-    job = sampling(cluster, model, out)
-    wait_for_ranges(job, out, 4)
-    lost = cluster.workers[1]
-    lost.lose()
-    lost.start()
-    refused = services.way.refused
-    with services.way.failing(status=503):
-        time.sleep(12)
-    assert services.way.refused > refused
-    check_sampled(cluster, job, out, expected)
-
-
-def test_sampling_has_a_node_cut_off_for_a_minute(cluster, model, expected):
+def test_sampling_has_a_node_cut_off_and_its_store_fail(cluster, services, model, expected):
     """The others do its work. What it still writes, back on the network, is what is there already, and the record of it,
     which the same command removes.
     """
-    out = f"{cluster.root}/sampled-2"
+    out, way = f"{cluster.root}/sampled", services.way
     job = sampling(cluster, model, out)
     wait_for_ranges(job, out, 4)
     cut = cluster.workers[1]
     stranded = cut.host.processes("_Worker")
     assert stranded
     cut.host.cut()
-    time.sleep(AWAY_S)
+    cut_at, refused = time.monotonic(), way.refused
+    with way.failing(status=503):
+        time.sleep(12)
+    assert way.refused > refused
+    time.sleep(cut_at + AWAY_S - time.monotonic())
     cut.host.mend()
     wait_for("what was cut off ends", lambda: not alive(stranded), 60)
     check_sampled(cluster, job, out, expected)
@@ -125,12 +115,16 @@ def test_sampling_has_a_node_cut_off_for_a_minute(cluster, model, expected):
 
 
 def test_a_sweep_loses_a_node(cluster, services):
-    """That of its first trial, which goes on from its checkpoint; each is there once, with every epoch once."""
+    """That of its first trial, which goes on from its checkpoint; each is there once, with every epoch once.
+
+    Its study is in PostgreSQL; submitted again it finds everything done.
+    """
     root = f"{cluster.root}/sweep"
-    job = cluster.submit(
+    command = (
         "jobs/sweep_lorenz.py", "--n-trials", "2", "--name", "losing",
-        "hardware.checkpoint_s=0", f"autoencoder.optimisation.epochs={SWEEP_EPOCHS}", *SETTINGS, root=root,
+        "hardware.checkpoint_s=0", f"autoencoder.optimisation.epochs={SWEEP_EPOCHS}", *SETTINGS,
     )  # fmt: skip
+    job = cluster.submit(*command, root=root)
     wait_for("a checkpoint", lambda: checkpoints(root), 120, job.log)
     (lost,) = (node for node in cluster.workers if node.host.processes("ImplicitFunc"))
     lost.lose()
@@ -151,6 +145,7 @@ def test_a_sweep_loses_a_node(cluster, services):
     assert status == "FINISHED"
     assert children == {"trial 1": ["FINISHED"], "trial 2": ["FINISHED"]}
     check_histories(histories, {"autoencoder": SWEEP_EPOCHS, "diffusion": 3})
+    assert "every trial is done" in cluster.submit(*command, root=root).end()
 
 
 def checkpoints(root):

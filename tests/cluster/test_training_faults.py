@@ -39,8 +39,8 @@ def undisturbed(running, services):
         return Training(running, 0).epochs()
 
 
-def test_a_worker_is_killed_and_then_a_node_is_lost(cluster, undisturbed):
-    """A process of the node is started again; another node takes the place of the node."""
+def test_a_worker_is_killed_then_a_node_is_lost_then_the_driver(cluster, undisturbed):
+    """A process is started again on its node, another node takes the place of one, and the job is submitted again."""
     training = Training(cluster, 1)
     training.wait_for_checkpoint()
     node = cluster.workers[1]
@@ -52,6 +52,9 @@ def test_a_worker_is_killed_and_then_a_node_is_lost(cluster, undisturbed):
     node.lose()
     assert not node.runs
     node.start()
+    training.wait_for_progress()
+    training.job.kill()
+    training.submit()
     assert training.epochs() == undisturbed
 
 
@@ -68,14 +71,6 @@ def test_a_node_is_cut_off_for_a_minute(cluster, undisturbed):
     cut.host.mend()
     assert training.epochs() == undisturbed
     assert not alive(stranded)
-
-
-def test_the_driver_is_killed_and_submitted_again(cluster, undisturbed):
-    training = Training(cluster, 4)
-    training.wait_for_checkpoint()
-    training.job.kill()
-    training.submit()
-    assert training.epochs() == undisturbed
 
 
 def test_the_object_store_fails_and_is_slow_and_the_tracking_server_is_away(cluster, services, undisturbed):  # fmt: skip

@@ -4,7 +4,6 @@ import base64
 import json
 import re
 
-import optuna
 import pytest
 
 from ldns_ray import storage
@@ -19,9 +18,7 @@ from tests.cluster.small import (
     place,
     run_id_of,
     small_pipeline,
-    study_of,
 )
-from tests.sweeps.submitted import check_histories, runs
 
 pytestmark = pytest.mark.slow
 
@@ -65,22 +62,6 @@ def test_train_sample_evaluate(cluster, root):
     said = job.end()
     assert b"<html" in storage.read_bytes(place(said, "Report"))
     assert finished(cluster, "evaluate", said)
-
-
-def test_a_sweep(cluster, services):
-    """Trials in the cluster, the study in PostgreSQL; submitted again it finds everything done."""
-    command = ("jobs/sweep_lorenz.py", "--n-trials", "2", *SETTINGS, SHORT)
-    said = cluster.submit(*command).end()
-    results = place(said, "Results")
-    study = optuna.load_study(study_name=study_of(results), storage=services.optuna)
-    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 2
-    result = json.loads(storage.read_bytes(storage.join(results, "sweep.json")))
-    assert sorted(row["score"] for row in result["trials"]) == sorted(t.value for t in study.trials)
-    status, children, histories = runs(cluster.tracking_uri, "lorenz")
-    assert status == "FINISHED"
-    assert children == {"trial 1": ["FINISHED"], "trial 2": ["FINISHED"]}
-    check_histories(histories, {"autoencoder": 3, "diffusion": 3})
-    assert "every trial is done" in cluster.submit(*command).end()
 
 
 def test_two_nodes_train_what_one_trains(cluster, root):
