@@ -58,7 +58,7 @@ def encode_dataset(
 
     write_dataset(
         all_trials(), out_uri, name=f"{card.name}, encoded", bin_width_s=card.bin_width_s,
-        covariate_units=_units(card.covariates), condition_units=_units(card.conditions),
+        covariate_units=units_of(card.covariates), condition_units=units_of(card.conditions),
         source=card.source, citation=card.citation, licence=card.licence, unit_names=card.unit_names,
         provenance={"dataset": card.fingerprint, **(provenance or {})}, overwrite=overwrite,
     )  # fmt: skip
@@ -104,7 +104,8 @@ def statistics_split(card: Card) -> str:
     return "train" if "train" in card.splits else next(iter(card.splits))
 
 
-def _units(described: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def units_of(described: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The units of a card's covariates or conditions, by their names."""
     return {name: str(d["unit"]) for name, d in described.items()}
 
 

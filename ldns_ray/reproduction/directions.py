@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ldns_ray.data.schema import Trial
 from ldns_ray.data.shards import load_trials, read_card, write_dataset
 from ldns_ray.evaluation.decoding.decoders import angle_errors, degrees
+from ldns_ray.stages import units_of
 
 WIDTH = 45.0
 """Degrees of the sector around a direction that is left out: of eight equal directions, one."""
@@ -54,12 +55,9 @@ def without_direction(data_uri: str, out_uri: str, condition: str, degree: float
                 )
             yield from (trial for trial, out in zip(trials, out_S, strict=True) if not out)
 
-    def units(described: dict[str, dict[str, str]]) -> dict[str, str]:
-        return {name: str(x["unit"]) for name, x in described.items()}
-
     write_dataset(
         kept(), out_uri, name=f"{card.name} without {degree:g}°", bin_width_s=card.bin_width_s,
-        covariate_units=units(card.covariates), condition_units=units(card.conditions), source=card.source,
+        covariate_units=units_of(card.covariates), condition_units=units_of(card.conditions), source=card.source,
         citation=card.citation, licence=card.licence, unit_names=card.unit_names,
         provenance={"dataset": card.fingerprint, "left_out_degrees": degree}, overwrite=True,
     )  # fmt: skip
