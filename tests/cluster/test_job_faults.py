@@ -95,7 +95,7 @@ def test_sampling_has_a_node_cut_off_and_its_store_fail(cluster, services, model
     """The others do its work. What it still writes, back on the network, is what is there already, and the record of it,
     which the same command removes.
     """
-    out, way = f"{cluster.root}/sampled", services.way
+    out, way = f"{cluster.root}/sampled-cut-off", services.way
     job = sampling(cluster, model, out)
     wait_for_ranges(job, out, 4)
     cut = cluster.workers[1]
