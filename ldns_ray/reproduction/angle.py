@@ -42,6 +42,8 @@ from ldns_ray.reproduction.wording import NONE, of_real, scored_table
 
 GUIDANCES = (1.0, 1.5, 2.0)
 """Strengths of the condition; the first is as trained."""
+OWN = "conditions of training trials"
+"""What samples are called whose conditions are drawn from those."""
 N_LEFT_OUT = 100
 """Samples in a direction that was left out."""
 
@@ -84,7 +86,8 @@ def make(maker: Maker, request: Request) -> Found:
         request.experiment, request.data_uri, request.result, until="observation"
     )
     samples = guided_samples(maker, pipeline)
-    evaluation = maker.evaluated(pipeline, samples)
+    likened = {OWN: own_samples(maker, pipeline), **samples}
+    evaluation = maker.evaluated(pipeline, likened)
     summary = evaluation.summary
     left_out, pictures = {}, {}
     for degree in request.held_out:
@@ -111,16 +114,25 @@ def make(maker: Maker, request: Request) -> Found:
             **{k: v for x in pictures.values() for k, v in x.items()},
         },
         report=report_of(evaluation.uri),
-        places={"Model": pipeline.model_uri, **samples},
+        places={"Model": pipeline.model_uri, **likened},
     )
 
 
-def guided_samples(maker: Maker, pipeline: Pipeline) -> dict[str, str]:
-    """URIs of samples for what the held-out trials had, as many as there are training trials, by guidance."""
+def own_samples(maker: Maker, pipeline: Pipeline) -> str:
+    """The URI of samples for conditions that are drawn from the training trials, as many as there are of those.
+
+    These are what spike statistics are fairly judged by: samples for the held-out trials' own conditions know something
+    of the trials that they are compared with.
+    """
     n = pipeline.experiment.sampling.n_trials or pipeline.card.splits["train"]["n_trials"]
-    asked = asked_of(pipeline, pipeline.experiment.evaluation.split).cycled(n)
+    return maker.sampled(pipeline, OWN, n)
+
+
+def guided_samples(maker: Maker, pipeline: Pipeline) -> dict[str, str]:
+    """URIs of samples by guidance, one for each held-out trial and what it had: so are they independent of each other."""
+    asked = asked_of(pipeline, pipeline.experiment.evaluation.split)
     return {
-        f"guidance {g:g}": maker.sampled(pipeline, f"guidance {g:g}", n, asked, guidance=g)
+        f"guidance {g:g}": maker.sampled(pipeline, f"guidance {g:g}", len(asked), asked, guidance=g)
         for g in GUIDANCES
     }
 

@@ -1,6 +1,6 @@
 """Whether samples that are much longer than the training trials stay where the data is.
 
-Legend: T bins, X bins of all trials laid end to end, C channels (latents or units).
+Legend: T bins, X bins of all trials laid end to end, C channels (latents or units), W windows, V values of a window.
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ from scipy.stats import ks_2samp
 from ldns_ray.evaluation.statistics import Floats
 
 Traces = Sequence[NDArray[Any]]
+
+BINS, STRIDE = 8, 4
+"""Of the short windows that are looked up in training: how long they are, and how far apart they begin."""
+_BLOCK_ENTRIES = 2**24
 
 
 def window(traces: Traces, number: int, of: int) -> list[NDArray[Any]]:
@@ -59,3 +63,40 @@ def departure(training: Traces, traces: Traces) -> dict[str, float]:
         "ks": float(np.mean(ks_C)),
         "out_of_range": float(outside_XC.mean()),
     }
+
+
+def nearest(training: Traces, traces: Traces) -> float:
+    """How far short windows of the traces are from anything in training: whether they move as the data does.
+
+    Of windows of `BINS` bins, `STRIDE` apart, the median distance to the nearest window of the training trials, which
+    may begin at any bin: root mean square over bins and channels, in standard deviations of training. It is never zero:
+    real trials that were held out say how small it can be. Where a trace has fewer bins, so have all windows.
+    Raises ValueError where no channel varies in training.
+    """
+    known_XC = np.concatenate(training).astype(np.float64)
+    varies_C = np.ptp(known_XC, 0) > 0
+    if not varies_C.any():
+        raise ValueError("training traces must vary in some channel, got constants in all.")
+    mean_C, sd_C = known_XC[:, varies_C].mean(0), known_XC[:, varies_C].std(0)
+    n_bins = min(BINS, *(len(x) for x in (*training, *traces)))
+    known_WV, asked_WV = (
+        _windows([(x[:, varies_C] - mean_C) / sd_C for x in y], n_bins, stride)
+        for y, stride in ((training, 1), (traces, STRIDE))
+    )
+    squares_W = np.square(known_WV).sum(1)
+    n_block = max(1, _BLOCK_ENTRIES // len(known_WV))
+    found = []
+    for first in range(0, len(asked_WV), n_block):
+        block_WV = asked_WV[first : first + n_block]
+        at_W = (squares_W - 2 * block_WV @ known_WV.T).argmin(1)
+        found.append(np.sqrt(np.square(block_WV - known_WV[at_W]).mean(1)))
+    return float(np.median(np.concatenate(found)))
+
+
+def _windows(traces: Traces, n_bins: int, stride: int) -> NDArray[np.float32]:
+    """(W, V) windows of all traces, flat, in the order of the traces."""
+    cut = [
+        np.lib.stride_tricks.sliding_window_view(x, n_bins, axis=0)[::stride].reshape(-1, x.shape[1] * n_bins)
+        for x in traces
+    ]  # fmt: skip
+    return np.concatenate(cut).astype(np.float32)

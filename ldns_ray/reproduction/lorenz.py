@@ -14,11 +14,11 @@ from ldns_ray.data.conditions import TrialConditions
 from ldns_ray.data.shards import load_trialset, read_card
 from ldns_ray.evaluation.plots.latents import latents
 from ldns_ray.logged import evaluation_metrics
-from ldns_ray.models.blocks import decode
+from ldns_ray.models.blocks import decode, encode
 from ldns_ray.pipeline import Pipeline
 from ldns_ray.reproduction.agreement import PUBLISHED, beside_ceiling
 from ldns_ray.reproduction.criteria import Criterion, at_least, criteria_table
-from ldns_ray.reproduction.departure import departure, window
+from ldns_ray.reproduction.departure import BINS, departure, nearest, window
 from ldns_ray.reproduction.found import Found, Table
 from ldns_ray.reproduction.maker import (
     Maker,
@@ -29,7 +29,8 @@ from ldns_ray.reproduction.maker import (
 )
 from ldns_ray.reproduction.recovery import check_truth, recovery
 from ldns_ray.reproduction.request import Request
-from ldns_ray.reproduction.wording import scored_table, text
+from ldns_ray.reproduction.simulations import real_of_length
+from ldns_ray.reproduction.wording import NONE, scored_table, text
 
 TIMES = 16
 """How much longer than the training trials the long samples are."""
@@ -37,6 +38,8 @@ LONG_TRIALS = 32
 """Long samples."""
 R_SLACK, RATES_R2 = 0.01, 0.95
 """What an r may be below its ceiling, and the least R² of the true rates."""
+WINDOWS = {"first": 0, "last": TIMES - 1}
+"""Of long samples, windows of the training trials' length that are looked at."""
 MAX_TRAINING = 500
 """Training trials that give the distribution over time; the first ones."""
 STATISTICS = {
@@ -117,36 +120,43 @@ def _agreement(pipeline: Pipeline) -> dict[str, Any]:
 
 def _departure(pipeline: Pipeline, long_uri: str, uri: str) -> dict[str, Any]:
     """By `latents` and `rates`, the `departure` of test trials, of samples of the usual length, and of the first and the
-    last window of long samples.
+    last window of long samples; of latents, also how far they are from the `nearest` of training.
 
-    All trials of the simulation are z-scored over their own bins, so even its own long trials would not have the
-    moments of the training trials in every window.
+    Beside them, where the dataset is simulated by its settings, the same windows of long trials of the simulation,
+    encoded as wholes: all trials are z-scored over their own bins, so even those have not the moments of the training
+    trials in every window.
     """
-    split = pipeline.experiment.evaluation.split
+    e = pipeline.experiment
     train, real = (
         pipeline.latent_trials(name, ["latents"]).latents_list()[:n]
-        for name, n in (("train", MAX_TRAINING), (split, LONG_TRIALS))
+        for name, n in (("train", MAX_TRAINING), (e.evaluation.split, LONG_TRIALS))
     )
     usual, long = (
         load_trialset(u, None, ["latents", "rates"]) for u in (pipeline.samples_uri, long_uri)
     )
     model = pipeline.autoencoder()
+    simulated = encode(model, real_of_length(e.dataset, pipeline.card, int(long.n_bins_S[0]), LONG_TRIALS))  # fmt: skip
     kinds = {
-        "latents": (train, real, usual.latents_list()[:LONG_TRIALS], long.latents_list()),
-        "rates": (decode(model, train), decode(model, real), usual.rates_list()[:LONG_TRIALS], long.rates_list()),
+        "latents": (train, real, usual.latents_list()[:LONG_TRIALS], long.latents_list(), simulated),
+        "rates": (
+            decode(model, train), decode(model, real), usual.rates_list()[:LONG_TRIALS], long.rates_list(),
+            decode(model, simulated),
+        ),
     }  # fmt: skip
     last = window(long.latents_list(), TIMES - 1, TIMES)
-    figure = latents(real, last, long.bin_width_s)
-    save_picture(uri, "latents_last_sixteenth", figure)
-    return {
-        kind: {
-            "real": departure(known, held_out),
-            "usual": departure(known, short),
-            "first": departure(known, window(samples, 0, TIMES)),
-            "last": departure(known, window(samples, TIMES - 1, TIMES)),
-        }
-        for kind, (known, held_out, short, samples) in kinds.items()
-    }
+    save_picture(uri, "latents_last_sixteenth", latents(real, last, long.bin_width_s))
+    found = {}
+    for kind, (known, held_out, short, sampled, long_real) in kinds.items():
+        sets = {"real": held_out, "usual": short}
+        for name, number in WINDOWS.items():
+            sets[name] = window(sampled, number, TIMES)
+            if long_real:
+                sets[f"real_{name}"] = window(long_real, number, TIMES)
+        found[kind] = {name: departure(known, traces) for name, traces in sets.items()}
+        if kind == "latents":
+            for name, traces in sets.items():
+                found[kind][name]["nearest"] = nearest(known, traces)
+    return found
 
 
 def _metrics(
@@ -159,7 +169,10 @@ def _metrics(
         "recovery/rates_r2": found["rates"],
         **{f"r/{name}": agreed["sampled"][name] for name in STATISTICS},
         **{f"r_ceiling/{name}": agreed["ceiling"][name] for name in STATISTICS},
-        **{f"long/latents_{name}": last[name] for name in ("sd_ratio", "ks", "out_of_range")},
+        **{
+            f"long/latents_{name}": last[name]
+            for name in ("sd_ratio", "ks", "out_of_range", "nearest")
+        },
     }
 
 
@@ -178,21 +191,26 @@ def _agreement_table(agreed: dict[str, Any]) -> Table:
 
 def _departure_table(stays: dict[str, Any]) -> Table:
     names = {
-        "real": "test trials", "usual": "samples of the usual length", "first": "first sixteenth", "last": "last sixteenth",
+        "real": "test trials", "usual": "samples of the usual length",
+        "first": "long samples, first sixteenth", "last": "long samples, last sixteenth",
+        "real_first": "long real trials, first sixteenth", "real_last": "long real trials, last sixteenth",
     }  # fmt: skip
     rows = [
         [
             f"{kind}, {told}", f"{x['sd_ratio']:.2f} ({x['sd_ratio_low']:.2f}–{x['sd_ratio_high']:.2f})",
             f"{x['mean_shift']:.2f}", f"{x['ks']:.3f}", f"{x['out_of_range']:.2%}",
+            f"{x['nearest']:.3f}" if "nearest" in x else NONE,
         ]
         for kind in ("latents", "rates")
-        for name, told in names.items()
+        for name, told in names.items() if name in stays[kind]
         for x in [stays[kind][name]]
     ]  # fmt: skip
     return Table(
         f"{LONG_TRIALS} samples of {TIMES} times the length: is their end where the training trials are? Medians over "
         "channels of the sd over that in training (smallest to largest), root mean square shift of the means in sd, mean "
-        f"Kolmogorov-Smirnov distance, share of values beyond all of training (at most {MAX_TRAINING} trials of it).",
-        ["", "sd ratio", "shift (sd)", "KS", "out of range"],
+        f"Kolmogorov-Smirnov distance, share of values beyond all of training (at most {MAX_TRAINING} trials of it), and "
+        f"the distance (sd) of {BINS} bins to the nearest {BINS} bins of training. Long real trials are new ones of the "
+        "simulation, encoded.",
+        ["", "sd ratio", "shift (sd)", "KS", "out of range", "nearest"],
         rows,
     )

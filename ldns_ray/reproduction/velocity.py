@@ -25,7 +25,7 @@ from ldns_ray.evaluation.wording import told
 from ldns_ray.logged import evaluation_metrics
 from ldns_ray.models.conditioning import LENGTH
 from ldns_ray.pipeline import Pipeline
-from ldns_ray.reproduction.angle import guided_samples
+from ldns_ray.reproduction.angle import OWN, guided_samples, own_samples
 from ldns_ray.reproduction.found import Found, Table
 from ldns_ray.reproduction.maker import (
     Maker,
@@ -69,7 +69,8 @@ def make(maker: Maker, request: Request) -> Found:
     )
     name, e = covariate_of(pipeline), request.experiment.evaluation
     samples = guided_samples(maker, pipeline)
-    evaluation = maker.evaluated(pipeline, samples)
+    likened = {OWN: own_samples(maker, pipeline), **samples}
+    evaluation = maker.evaluated(pipeline, likened)
     summary = evaluation.summary
     asked = asked_of(pipeline, e.split)
     new = {
@@ -95,7 +96,7 @@ def make(maker: Maker, request: Request) -> Found:
         lines=[],
         pictures=pictures_of(evaluation.uri, summary) | drawn,
         report=report_of(evaluation.uri),
-        places={"Model": pipeline.model_uri, **samples, **new},
+        places={"Model": pipeline.model_uri, **likened, **new},
     )
 
 

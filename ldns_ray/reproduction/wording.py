@@ -37,7 +37,7 @@ def scored_table(summary: Mapping[str, Any]) -> Table:
     half = f"{summary['split']} trials, half against half (floor)"
     return Table(
         f"Against the {summary['n_reference']} {summary['split']} trials, in halves; score: 1 is as close as the data is "
-        "to itself; in brackets 95 % intervals by bootstrap over trials.",
+        "to itself; ×: times the floor; in brackets 95 % intervals by bootstrap over trials.",
         ["", "score", *(m.label for m in SCORED), "silent units"],
         [*lines, [half, "1", *floors, NONE]],
     )  # fmt: skip
@@ -51,7 +51,7 @@ def _score(row: Row) -> str:
 
 
 def _measured(x: Measured) -> str:
-    shown = significant(x.distance, DIGITS)
+    shown = f"{significant(x.distance, DIGITS)}, ×{ratio_text(x.ratio)}"
     if x.interval is None:
         return shown
     return f"{shown} ({'–'.join(significant(bound, DIGITS) for bound in x.interval)})"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ldns_ray.config import experiment
-from ldns_ray.reproduction.angle import GUIDANCES
+from ldns_ray.reproduction.angle import GUIDANCES, OWN
 from ldns_ray.reproduction.recordings import RECORDINGS
 from ldns_ray.reproduction.warping import NEW_MOVEMENTS
 from ldns_ray.tracking.connection import connect
@@ -65,7 +65,9 @@ def test_lorenz(reproduced):
     found = numbers["found"]
     assert set(found) == {"criteria", "evaluation", "recovery", "agreement", "long"}
     assert found["agreement"]["n_trials"] == 8
-    assert set(found["long"]["rates"]) == {"real", "usual", "first", "last"}
+    windows = {"real", "usual", "first", "last", "real_first", "real_last"}
+    assert set(found["long"]["rates"]) == set(found["long"]["latents"]) == windows
+    assert found["long"]["latents"]["real"]["nearest"] > 0
     rates, *agreed = found["criteria"]
     assert (rates["value"], rates["bound"]) == (found["recovery"]["rates"], 0.95)
     assert rates["met"] is False, "three epochs recover no rates"
@@ -129,7 +131,9 @@ def test_reach_angle(reproduced):
     numbers, text, tracking, run_id = reproduced("reach_angle")
     found = numbers["found"]
     guided = found["evaluation"]["conditional"]
-    assert list(guided) == [f"guidance {g:g}" for g in GUIDANCES]
+    assert list(guided) == [OWN, *(f"guidance {g:g}" for g in GUIDANCES)]
+    sizes = {row["name"]: row["n_trials"] for row in found["evaluation"]["rows"]}
+    assert (sizes[OWN], sizes["guidance 2"]) == (70, 145)
     assert guided["guidance 1"]["classes"]["accuracy_real"] > 0.9
     assert set(found["left_out"]) == {"90", "225"}
     for x in found["left_out"].values():

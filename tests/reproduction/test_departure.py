@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ldns_ray.reproduction.departure import departure, window
+from ldns_ray.reproduction.departure import BINS, departure, nearest, window
 
 
 def test_windows():
@@ -44,3 +44,27 @@ def test_channels_that_never_vary_are_left_out():
     assert departure([known], [other])["out_of_range"] == 0
     with pytest.raises(ValueError, match="must vary in some channel"):
         departure([known[:, 1:]], [other])
+
+
+def test_what_was_seen_is_near_and_what_moves_otherwise_is_far():
+    """A circle, passed through the other way round: the same values, in another order."""
+    angle = np.linspace(0, 8 * np.pi, 400)
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    assert nearest([circle], [circle[100:200]]) == pytest.approx(0, abs=1e-3)
+    assert nearest([circle], [circle[::-1][100:200]]) > 0.1
+    assert departure([circle], [circle[::-1]])["ks"] == 0
+
+
+def test_the_nearest_by_hand():
+    """Zigzags of one channel: five standard deviations above what was seen, or between its values."""
+    zigzag = np.tile([[-1.0], [1.0]], (BINS, 1))
+    assert nearest([zigzag], [zigzag[:BINS] + 5]) == pytest.approx(5, rel=1e-5)
+    still = np.zeros((BINS, 1))
+    assert nearest([zigzag], [still, still]) == pytest.approx(1, rel=1e-5)
+
+
+def test_a_trace_may_be_shorter_than_a_window():
+    short = np.array([[0.0], [1.0], [0.0]])
+    assert nearest([np.array([[0.0], [1.0], [0.0], [1.0]])], [short]) == pytest.approx(0, abs=1e-3)
+    with pytest.raises(ValueError, match="must vary in some channel"):
+        nearest([np.ones((9, 2))], [short])

@@ -50,7 +50,7 @@ def test_without_an_interval_nothing_is_said():
 
 def test_the_floor_is_the_last_row():
     table = scored_table(summary(MANY, FEW))
-    assert table.rows[0][:3] == ["many", "1.50 (1.00–2.00)", "1.25 (1.00–2.00)"]
+    assert table.rows[0][:3] == ["many", "1.50 (1.00–2.00)", "1.25, ×2.50 (1.00–2.00)"]
     assert table.rows[-1] == ["test trials, half against half (floor)", "1", *["0.500"] * 4, "–"]
     assert "20 test trials" in table.title
 

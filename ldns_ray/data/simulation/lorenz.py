@@ -67,11 +67,13 @@ def lorenz(
     samples_per_period: float = 100.0,
     burn_in: int = 100,
     fractions: Sequence[float] = (0.7, 0.1, 0.2),
+    first_trial: int = 0,
 ) -> Iterator[Trial]:
     """Spikes of units that read out a Lorenz system (Kapoor, Schulz et al. 2024, section 4.1).
 
     latents: the three coordinates, each z-scored over the trial's own bins. rates: softplus with
     beta 2 of `C x + log(mean_rate)`, rows of C of unit length. Spikes are Poisson.
+    first_trial: number of the first one; a trial's random numbers are those of its number.
     """
     check_positive(n_trials=n_trials, n_bins=n_bins, n_units=n_units, mean_rate=mean_rate)
     loading_N3 = keyed_generator(seed, SYSTEM).standard_normal((n_units, 3))
@@ -80,7 +82,7 @@ def lorenz(
     step = LORENZ_PERIOD / samples_per_period
     for first in range(0, n_trials, LORENZ_CHUNK):
         trials = range(first, min(first + LORENZ_CHUNK, n_trials))
-        generators = [keyed_generator(seed, TRIAL, i) for i in trials]
+        generators = [keyed_generator(seed, TRIAL, first_trial + i) for i in trials]
         start_B3 = np.stack([LORENZ_START + 2.0 * g.standard_normal(3) for g in generators])
         path_BT3 = lorenz_trajectories(start_B3, burn_in + n_bins, step=step)[:, burn_in:]
         path_BT3 = path_BT3 - path_BT3.mean(axis=1, keepdims=True)
@@ -90,7 +92,7 @@ def lorenz(
             rates_TN = _softplus(x_T3 @ loading_N3.T + math.log(mean_rate), beta=2.0)
             yield Trial(
                 spikes=poisson(generator, rates_TN),
-                trial_id=f"lorenz{i:06d}",
+                trial_id=f"lorenz{first_trial + i:06d}",
                 session="lorenz",
                 split=splits[i],
                 rates=rates_TN.astype(np.float32),

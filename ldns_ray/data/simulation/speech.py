@@ -39,6 +39,7 @@ def speech(
     mean_rate: float = 0.5,
     gain_drift: float = 0.05,
     fractions: Sequence[float] = (0.7, 0.15, 0.15),
+    first_trial: int = 0,
 ) -> Iterator[Trial]:
     """Speech-like trials of variable length, in the shape of threshold crossings of a speech BCI.
 
@@ -47,6 +48,7 @@ def speech(
     random sequence of phonemes of 60-200 ms, and silence. Rates are exponential in the latents
     around log-normal channel means (`mean_rate` counts per bin); each unit's log gain walks from
     block to block with sd `gain_drift`, and blocks are the sessions. Spikes are Poisson.
+    first_trial: number of the first one; a trial's random numbers are those of its number.
     """
     check_positive(n_trials=n_trials, n_units=n_units, min_bins=min_bins, n_latents=n_latents)
     check_positive(n_phonemes=n_phonemes, n_blocks=n_blocks, mean_rate=mean_rate)
@@ -65,14 +67,14 @@ def speech(
     # Half the variance of the log-rate keeps the mean of its exponential near mean_N.
     offset_N = np.log(mean_N) - 0.5 * LATENT_VARIANCE * (loading_ND**2).sum(axis=1)
     for i in range(n_trials):
-        generator = keyed_generator(seed, TRIAL, i)
+        generator = keyed_generator(seed, TRIAL, first_trial + i)
         n_bins = int(generator.integers(min_bins, max_bins + 1))
         target_TD = _phoneme_targets(generator, targets_PD, n_bins, bin_width_s)
         x_TD = critically_damped(target_TD, rate_hz=4.0, step=bin_width_s)
         rates_TN = np.exp(x_TD @ loading_ND.T + offset_N + log_gain_GN[block[i]])
         yield Trial(
             spikes=poisson(generator, rates_TN),
-            trial_id=f"speech{i:06d}",
+            trial_id=f"speech{first_trial + i:06d}",
             session=f"block{block[i]:03d}",
             split=splits[i],
             rates=rates_TN.astype(np.float32),

@@ -80,8 +80,8 @@ def test_spikes_are_poisson_draws_of_the_rates(trials: list) -> None:
 
 def test_trials_depend_on_seed_and_index_alone() -> None:
     for make in (
-        lambda n, seed: lorenz(n, 30, 5, seed=seed),
-        lambda n, seed: speech(n, 5, seed=seed, n_blocks=1, max_bins=120),
+        lambda n, seed, **more: lorenz(n, 30, 5, seed=seed, **more),
+        lambda n, seed, **more: speech(n, 5, seed=seed, n_blocks=1, max_bins=120, **more),
     ):
         few, many, other = list(make(3, 1)), list(make(300, 1)), list(make(3, 2))
         for a, b, c in zip(few, many, other, strict=False):
@@ -90,6 +90,9 @@ def test_trials_depend_on_seed_and_index_alone() -> None:
             np.testing.assert_array_equal(a.latents, b.latents)
             assert not np.array_equal(a.spikes[:30], c.spikes[:30])
         assert not np.array_equal(few[0].spikes[:30], few[1].spikes[:30])
+        (later,) = make(1, 1, first_trial=2)
+        assert later.trial_id == few[2].trial_id
+        np.testing.assert_array_equal(later.spikes, few[2].spikes)
 
 
 def test_simulators_are_lazy() -> None:
