@@ -87,11 +87,11 @@ def _duration(seconds: float) -> str:
 class Tracked(Observer):
     """A run in MLflow: settings, losses by epoch, score and metrics, datasets, pictures, model, and what they are.
 
-    what: the run in a sentence, for its page.
+    what: the run in a sentence, for its page. unscored: what its page says as long as it has no evaluation of its own.
     """
 
-    def __init__(self, run: Run, pipeline: Pipeline, what: str) -> None:
-        self.run, self.pipeline, self.what = run, pipeline, what
+    def __init__(self, run: Run, pipeline: Pipeline, what: str, unscored: str = notes.UNSCORED) -> None:  # fmt: skip
+        self.run, self.pipeline, self.what, self.unscored = run, pipeline, what, unscored
         self.logged_model = run.tags().get("ldns.logged_model", "")
         self._places: dict[str, str] = {}
         run.params(settings(pipeline.experiment))
@@ -100,7 +100,7 @@ class Tracked(Observer):
             card.name, card.fingerprint, pipeline.data_uri, "training",
             {"units": card.n_units, "bin_width_s": card.bin_width_s, **{k: v["n_trials"] for k, v in card.splits.items()}},
         )  # fmt: skip
-        self._describe(notes.UNSCORED)
+        self._describe(self.unscored)
 
     def _describe(self, result: str) -> None:
         self.run.describe(
@@ -128,10 +128,10 @@ class Tracked(Observer):
             self.saved(stage, self.pipeline.history(stage))
         elif stage == "observation":
             self._log_model(self.pipeline.model_uri)
-            self._describe(notes.UNSCORED)
+            self._describe(self.unscored)
         elif stage == "samples":
             self._log_samples(record["summary"])
-            self._describe(notes.UNSCORED)
+            self._describe(self.unscored)
         elif stage == "evaluation":
             self._log_evaluation(uri, record["summary"])
 

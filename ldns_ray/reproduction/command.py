@@ -82,7 +82,9 @@ def _watched(
     key = fingerprint("reproduce", parent.run_id, pipeline.fingerprints)
     with tracking.run(name, key=key, parent=parent.run_id, tags={"ldns.kind": "train"}) as run:
         what = f"LDNS `{pipeline.experiment.name}`, trained for a result: {notes.words(name)}."
-        yield Several([Terminal(f"{name}: ", say), Tracked(run, pipeline, what)])
+        page = notes.link("the run of the whole result", tracking.link("runs", parent.run_id))
+        scored = f"Evaluated in {page}."
+        yield Several([Terminal(f"{name}: ", say), Tracked(run, pipeline, what, scored)])
 
 
 def _written(maker: Maker, request: Request, pipeline: Pipeline, found: Found) -> Step:

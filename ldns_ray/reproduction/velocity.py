@@ -20,6 +20,7 @@ from ldns_ray.evaluation.decoding.conditional import (
 )
 from ldns_ray.evaluation.decoding.decoders import TraceDecoding
 from ldns_ray.evaluation.decoding.intervals import trace_intervals
+from ldns_ray.evaluation.novelty import novelty
 from ldns_ray.evaluation.plots.reaches import is_planar_velocity, reaches
 from ldns_ray.evaluation.wording import told
 from ldns_ray.logged import evaluation_metrics
@@ -110,7 +111,9 @@ def _decoded(
     """R² of what decoders of real training trials read from real held-out and from sampled trials.
 
     `asked`: by name of a set of samples, from its `rates` and from its `smoothed spikes`: `real`, `sampled`, `ratio`,
-    and their intervals. `drawn`: whether there is a picture of the last set's paths.
+    and their intervals; and how new what was asked for is, its `novelty`: distances in relative time of the asked
+    velocities to the nearest of training, over those of held-out trials. `drawn`: whether there is a picture of the last
+    set's paths.
     """
     e = pipeline.experiment.evaluation
     column = f"covariate:{name}"
@@ -127,6 +130,9 @@ def _decoded(
         found[key] = {
             "rates": _summary(last, e.seed),
             "smoothed spikes": _summary(smoothed, e.seed),
+            "novelty": novelty(
+                *(x.covariates_list(name) for x in (*real, sampled)), seed=e.seed
+            ).ratio,
         }
     assert last is not None
     unit = str(pipeline.card.covariates[name]["unit"])
@@ -153,15 +159,18 @@ def _table(decoded: Mapping[str, Any], seen: list[str], new: list[str], guidance
     asked = decoded["asked"]
     kinds = ("rates", "smoothed spikes")
     first = asked[seen[0]]
-    rows = [["real held-out trials", *(told(first[kind], "real") for kind in kinds)]]
+    rows = [["real held-out trials", *(told(first[kind], "real") for kind in kinds), "1"]]
     for key in (*seen, *new):
         cells = [
             told(asked[key][kind], "sampled") + of_real(asked[key][kind]["ratio"]) for kind in kinds
         ]
-        rows.append([key if key in seen else f"never made: {key}", *cells])
+        rows.append(
+            [key if key in seen else f"changed: {key}", *cells, f"{asked[key]['novelty']:.2f}"]
+        )
     return Table(
         "R² of the velocity that decoders of real training trials read from samples for the velocities of held-out "
-        f"trials, and for these changed to movements that were never made (guidance {guidance:g}).",
-        ["", "from rates", "from smoothed spikes"],
+        f"trials, and for these changed to movements that nobody made (guidance {guidance:g}). The last column says how "
+        "far the velocities are from the nearest of the training trials, held-out trials' being 1.",
+        ["", "from rates", "from smoothed spikes", "how new"],
         rows,
     )

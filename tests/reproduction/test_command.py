@@ -123,7 +123,10 @@ def test_reach(reproduced):
         in text
     )
     assert "Counts hidden from the autoencoder" in text
-    assert len(tracking.children(run_id)) == 2
+    children = tracking.children(run_id)
+    assert len(children) == 2
+    said = tracking.client.get_run(children[0]["run_id"]).data.tags["mlflow.note.content"]
+    assert said.startswith("Evaluated in [the run of the whole result](#/experiments/")
     assert metrics_of(tracking, run_id)["score/PSTH Poisson"] > 0
 
 
@@ -153,5 +156,7 @@ def test_reach_velocity(reproduced):
     assert list(asked) == [*(f"guidance {g:g}" for g in GUIDANCES), *NEW_MOVEMENTS]
     assert asked["mirrored"]["smoothed spikes"]["real"] == pytest.approx(0.44, abs=0.02)
     assert asked["mirrored"]["rates"]["real"] == asked["guidance 1"]["rates"]["real"]
-    assert "never made: mirrored" in text
+    assert "| changed: mirrored |" in text
+    assert asked["guidance 1"]["novelty"] == 1, "these are the held-out movements"
+    assert asked["mirrored"]["novelty"] > 0.9
     assert "mirrored/r2_rates" in metrics_of(tracking, run_id)
