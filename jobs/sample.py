@@ -80,12 +80,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--split", help="split of that dataset (default: test)")
     p.add_argument(
         "--sampler",
-        default="dpmpp_2m",
-        help="dpmpp_2m (default) or ddim (few steps), or ddpm (every diffusion step)",
+        default="dpmpp_2m_sde",
+        help="dpmpp_2m_sde (default), dpmpp_2m or ddim (few steps), or ddpm (every diffusion step)",
     )
-    p.add_argument(
-        "--n-steps", type=int, default=20, help="steps of dpmpp_2m and ddim (default: 20)"
-    )
+    p.add_argument("--n-steps", type=int, default=20, help="steps of all but ddpm (default: 20)")
     p.add_argument(
         "--guidance", type=float, default=1.0,
         help="strength of the conditions: 1 as trained (default), 2 to exaggerate them, 0 to leave them out; needs a "

@@ -27,7 +27,7 @@ class Probe:
 
     epochs: tuple[int, ...]
     n_trials: int = 128
-    sampler: SamplerName = "dpmpp_2m"
+    sampler: SamplerName = "dpmpp_2m_sde"
     n_steps: int = 10
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from ldns_ray.checks import BELOW_ONE, DISTINCT, NON_NEGATIVE, POSITIVE, SEED, Rule, at_least, check
 
-SamplerName = Literal["ddpm", "ddim", "dpmpp_2m"]
+SamplerName = Literal["ddpm", "ddim", "dpmpp_2m", "dpmpp_2m_sde"]
 Reading = Literal["auto", "resident", "streamed"]
 """The samplers of `ldns_ray.models.diffusion.SAMPLERS`."""
 
@@ -197,8 +197,9 @@ class Sampling:
 
     n_trials: int = 0
     """Trials to sample; 0: as many as the training split has."""
-    sampler: SamplerName = "dpmpp_2m"
-    """Ancestral sampling over every step (`ddpm`), or a deterministic solver: DDIM, or DPM-Solver++ (2M)."""
+    sampler: SamplerName = "dpmpp_2m_sde"
+    """Ancestral sampling over every step (`ddpm`), or a solver in few steps: DPM-Solver++ (2M) of the reverse diffusion
+    (`dpmpp_2m_sde`), or of the deterministic flow (`dpmpp_2m`), or DDIM."""
     n_steps: int = 20
     """Steps of the sampler (`ddpm` takes all of the schedule's)."""
     guidance: float = 1.0

@@ -223,7 +223,7 @@ def test_models_that_are_none_are_refused(refuses, trained, tmp_path):
         (["--n", "-3"], "--n must be at least 1, or 0"),
         (["--lengths", "long"], "--lengths must be whole numbers, got 'long'"),
         (["--lengths", "30,0"], "at least 1"),
-        (["--sampler", "euler"], "ddpm, ddim or dpmpp_2m"),
+        (["--sampler", "euler"], "ddpm, ddim, dpmpp_2m or dpmpp_2m_sde"),
         (["--guidance", "2"], "could be dropped (it has: length), got 2.0"),
         (["--guidance", "nan"], "guidance must be finite and non-negative, got nan"),
         (["--n-steps", "0"], "n_steps must be at least 1"),

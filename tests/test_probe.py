@@ -189,7 +189,7 @@ def test_no_score_without_two_validation_trials(trained):
         ({"epochs": (5, 5)}, r"probe\.epochs must be free of repetitions"),
         ({"n_trials": 0}, r"probe\.n_trials must be at least 1, got 0"),
         ({"n_steps": 0}, r"probe\.n_steps must be at least 1"),
-        ({"sampler": "heun"}, r"probe\.sampler must be ddpm, ddim or dpmpp_2m, got 'heun'"),
+        ({"sampler": "heun"}, r"probe\.sampler must be ddpm, ddim, dpmpp_2m or dpmpp_2m_sde, got 'heun'"),
     ],
 )  # fmt: skip
 def test_settings_that_are_refused(wrong, message):

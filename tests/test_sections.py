@@ -68,7 +68,7 @@ RANGES = [
     (Observation, {"count_cap": 0}, r"observation.count_cap must be in \[1, 255\], got 0"),
     (Observation, {"count_cap": 256}, r"observation.count_cap must be in \[1, 255\], got 256"),
     (Sampling, {"n_trials": -1}, "sampling.n_trials must be non-negative"),
-    (Sampling, {"sampler": "euler"}, "sampling.sampler must be ddpm, ddim or dpmpp_2m, got 'euler'"),
+    (Sampling, {"sampler": "euler"}, "sampling.sampler must be ddpm, ddim, dpmpp_2m or dpmpp_2m_sde, got 'euler'"),
     (Sampling, {"guidance": -1.0}, "sampling.guidance must be finite and non-negative, got -1.0"),
     (Sampling, {"guidance": math.inf}, "sampling.guidance must be finite"),
     (Sampling, {"guidance": math.nan}, "sampling.guidance must be finite"),

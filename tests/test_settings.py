@@ -163,7 +163,7 @@ def changed(value):
         "smooth_l1": "mse",
         "mse": "smooth_l1",
         "poisson": "spike_history",
-        "dpmpp_2m": "ddpm",
+        "dpmpp_2m_sde": "ddpm",
         "test": "val",
     }
     return others.get(value, value + "x")

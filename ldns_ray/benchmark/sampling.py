@@ -34,23 +34,23 @@ def untrained_model(name: str = "reach", n_units: int = N_UNITS, n_bins: int = N
 def sampling(
     device: torch.device, *, n_trials: int = 2000, batch: int = 8, model: LDNS | None = None
 ) -> dict[str, float]:
-    """Time one batch by `ddpm` over the whole schedule and by `dpmpp_2m` in `FEW_STEPS` steps.
+    """Time one batch by `ddpm` over the whole schedule and by `dpmpp_2m_sde` in `FEW_STEPS` steps.
 
-    Returns `batch`, `ddpm_s`, `dpmpp_2m_s`, `speedup`; and, on a GPU measured, on a CPU reckoned from the
-    batch, `ddpm_all_s` and `dpmpp_2m_all_s` for `n_trials`.
+    Returns `batch`, `ddpm_s`, `dpmpp_2m_sde_s`, `speedup`; and, on a GPU measured, on a CPU reckoned from the
+    batch, `ddpm_all_s` and `dpmpp_2m_sde_all_s` for `n_trials`.
     """
     model = (model or untrained_model()).to(device)
-    model.sample(1, sampler="dpmpp_2m", n_steps=1)  # what is set up once
+    model.sample(1, sampler="dpmpp_2m_sde", n_steps=1)  # what is set up once
 
     def seconds(n: int, sampler: str) -> float:
         return timed(lambda: model.sample(n, sampler=sampler, n_steps=FEW_STEPS), device)[0]
 
-    slow, fast = seconds(batch, "ddpm"), min(seconds(batch, "dpmpp_2m") for _ in range(5))
+    slow, fast = seconds(batch, "ddpm"), min(seconds(batch, "dpmpp_2m_sde") for _ in range(5))
     if device.type == "cuda":
-        all_slow, all_fast = seconds(n_trials, "ddpm"), seconds(n_trials, "dpmpp_2m")
+        all_slow, all_fast = seconds(n_trials, "ddpm"), seconds(n_trials, "dpmpp_2m_sde")
     else:
         all_slow, all_fast = (s * n_trials / batch for s in (slow, fast))
     return {
-        "batch": batch, "ddpm_s": slow, "dpmpp_2m_s": fast, "speedup": slow / fast,
-        "n_trials": n_trials, "ddpm_all_s": all_slow, "dpmpp_2m_all_s": all_fast,
+        "batch": batch, "ddpm_s": slow, "dpmpp_2m_sde_s": fast, "speedup": slow / fast,
+        "n_trials": n_trials, "ddpm_all_s": all_slow, "dpmpp_2m_sde_all_s": all_fast,
     }  # fmt: skip

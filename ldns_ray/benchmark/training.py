@@ -42,19 +42,27 @@ class Configuration:
     n_trials: int
     n_bins: int
     n_units: int
+    n_training: int
+    """Training trials of the paper."""
 
     @property
     def name(self) -> str:
         return f"{self.experiment} {self.network}"
 
+    def training_steps(self) -> float:
+        """Steps of this batch in which the paper's training sees as many trials."""
+        e = experiment(self.experiment)
+        part = e.autoencoder if self.network == "autoencoder" else e.diffusion
+        return part.optimisation.epochs * self.n_training / self.n_trials
+
 
 CONFIGURATIONS = (
-    Configuration("lorenz", "autoencoder", 32, 256, 128),
-    Configuration("speech", "autoencoder", 16, 512, 128),
-    Configuration("reach", "autoencoder", 32, 140, 182),
-    Configuration("lorenz", "denoiser", 64, 256, 128),
-    Configuration("speech", "denoiser", 16, 512, 128),
-    Configuration("reach", "denoiser", 32, 140, 182),
+    Configuration("lorenz", "autoencoder", 32, 256, 128, 3500),
+    Configuration("speech", "autoencoder", 16, 512, 128, 8417),
+    Configuration("reach", "autoencoder", 32, 140, 182, 2008),
+    Configuration("lorenz", "denoiser", 64, 256, 128, 3500),
+    Configuration("speech", "denoiser", 16, 512, 128, 8417),
+    Configuration("reach", "denoiser", 32, 140, 182, 2008),
 )
 """The paper's networks, in batches that fit a machine of two cores."""
 
@@ -106,7 +114,8 @@ def steps(
     bf16: bool = False,
 ) -> list[Row]:
     """Per configuration: `step_s`, `limit_s` at the rate of a large matrix product, their `ratio`, the
-    `gemm_gflops` that the rate is, and `peak_mb`, the memory that a step adds to parameters and batch."""  # fmt: skip
+    `gemm_gflops` that the rate is, `peak_mb`, the memory that a step adds to parameters and batch, and `training_h`, the
+    hours that the paper's training takes in steps like this one, of all its epochs and trials."""
     product, operations = gemm(device, torch.bfloat16 if bf16 else torch.float32)
     rows: list[Row] = []
     for c in configurations:
@@ -118,7 +127,7 @@ def steps(
             {
                 "network": c.name, "batch": f"{c.n_trials} x {c.n_bins}", "step_s": step_s, "limit_s": limit_s,
                 "ratio": step_s / limit_s, "gemm_gflops": operations / gemm_s / 1e9,
-                "peak_mb": peak_bytes(step, device) / 1e6,
+                "peak_mb": peak_bytes(step, device) / 1e6, "training_h": c.training_steps() * step_s / 3600,
             }
         )  # fmt: skip
     return rows

@@ -114,7 +114,7 @@ class LDNS:
         n_bins: int | Sequence[int] | np.ndarray | None = None,
         condition: Mapping[str, np.ndarray] | None = None,
         covariates: Mapping[str, Arrays] | None = None,
-        sampler: str = "dpmpp_2m",
+        sampler: str = "dpmpp_2m_sde",
         n_steps: int = 20,
         guidance: float = 1.0,
         seed: int = 0,
@@ -128,7 +128,7 @@ class LDNS:
             condition: by name, one row (n, C) per trial.
             covariates: by name, n arrays (T_i, K). Without condition and covariates, those of training
                 trials are drawn, together with the length; with one, the other is needed where the model has it.
-            sampler: `ddpm` (every step of the schedule), `ddim` or `dpmpp_2m` in `n_steps` steps.
+            sampler: `ddpm` (every step of the schedule), or in `n_steps` steps `dpmpp_2m_sde`, `dpmpp_2m` or `ddim`.
             guidance: strength of the conditions and covariates: 1 as trained, more to exaggerate them, 0 to
                 leave them out (Ho & Salimans 2022). Other than 1, it needs a model trained with
                 `diffusion.condition_dropout`, and twice the time.

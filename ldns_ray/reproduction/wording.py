@@ -58,7 +58,9 @@ def _measured(x: Measured) -> str:
 
 
 def within(summary: Mapping[str, Any], few: str, many: str) -> list[dict[str, Any]]:
-    """Whether each distance of the candidate `few` lies within the interval of the candidate `many`, and the score.
+    """Whether each distance of the candidate `few`, and its score, is within the interval of the candidate `many`.
+
+    Distances from the data that are below the interval are better still, and count as within.
 
     `metric`, `few` and `many`, the two values, `low` and `high`, the interval, and `within`; the interval's ends and
     `within` are None where no interval was computed.
@@ -77,14 +79,14 @@ def within(summary: Mapping[str, Any], few: str, many: str) -> list[dict[str, An
         {
             "metric": name, "few": x, "many": y,
             "low": None if bounds is None else bounds[0], "high": None if bounds is None else bounds[1],
-            "within": None if bounds is None else bool(bounds[0] <= x <= bounds[1]),
+            "within": None if bounds is None else bool(x <= bounds[1]),
         }
         for name, x, y, bounds in values()
     ]  # fmt: skip
 
 
-def n_outside(lines: Sequence[Mapping[str, Any]]) -> int | None:
-    """How many metrics of `within` lie outside; None where no interval was computed."""
+def n_beyond(lines: Sequence[Mapping[str, Any]]) -> int | None:
+    """How many metrics of `within` lie beyond; None where no interval was computed."""
     judged = [line["within"] for line in lines]
     return None if None in judged else judged.count(False)
 
@@ -101,7 +103,7 @@ def within_table(title: str, few: str, many: str, lines: Sequence[Mapping[str, A
         rows.append(
             [label, significant(line["few"], DIGITS), significant(line["many"], DIGITS), bounds, inside]
         )  # fmt: skip
-    return Table(title, ["", few, many, f"95 % interval of {many}", "within"], rows)
+    return Table(title, ["", few, many, f"95 % interval of {many}", "within, or closer"], rows)
 
 
 def likelihood_line(summary: Mapping[str, Any]) -> str:

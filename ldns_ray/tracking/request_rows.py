@@ -115,7 +115,7 @@ OWN = {
     "length": Column(int, whole(at_least(1)), "bins of each trial; if not given, those of the covariates, else of training trials drawn at random"),
     "seed": Column(int, whole(SEED), "same seed, same spikes; 0 if not given"),
     "first_trial": Column(int, whole(SEED), "number of the first trial, to go on where another request ended, best at a multiple of 64; 0 if not given"),
-    "sampler": Column(str, word, "`dpmpp_2m` if not given, `ddim` or `ddpm`"),
+    "sampler": Column(str, word, "`dpmpp_2m_sde` if not given, `dpmpp_2m`, `ddim` or `ddpm`"),
     "n_steps": Column(int, whole(at_least(1)), "steps of the sampler; 20 if not given"),
     "guidance": Column(float, number, "strength of conditions and covariates: 1, as trained, if not given"),
 }  # fmt: skip
@@ -130,7 +130,7 @@ class Request:
     length: int | None = None
     seed: int = 0
     first_trial: int = 0
-    sampler: str = "dpmpp_2m"
+    sampler: str = "dpmpp_2m_sde"
     n_steps: int = 20
     guidance: float = 1.0
     condition: dict[str, np.ndarray] = field(default_factory=dict)

@@ -54,6 +54,8 @@ def test_limit_and_ratio(one_thread):
     assert row["ratio"] == pytest.approx(row["step_s"] / row["limit_s"])
     assert row["ratio"] > 1
     assert row["network"] == "lorenz denoiser"
+    # 1000 epochs of 3500 trials, two at a time.
+    assert row["training_h"] == pytest.approx(row["step_s"] * 1000 * 3500 / 2 / 3600)
 
 
 def test_configurations_are_the_papers():

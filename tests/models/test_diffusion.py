@@ -1,6 +1,7 @@
 """Noise schedule, loss and samplers, against Gaussians whose score is known."""
 
 import math
+from functools import partial
 from typing import get_args
 
 import numpy as np
@@ -104,6 +105,33 @@ def test_dpmpp_samples_the_gaussian():
     assert_recovered(z, bias=0.02)
 
 
+def test_dpmpp_with_noise_samples_the_gaussian():
+    draw = noise(20_000)
+    z = dpmpp_2m(gaussian_noise(MEAN, COVARIANCE), SCHEDULE, draw(), 50, draw_noise=draw)
+    assert_recovered(z, bias=0.02)
+
+
+def test_noise_is_put_in_the_place_of_noise_by_hand():
+    """Two steps with no noise predicted, so that the clean latents are the noisy ones over their α."""
+    schedule = linear_schedule(2, 0.1, 0.3)
+    one = torch.ones(1, 1, 1, dtype=torch.float64)
+    drawn = iter([3 * one])
+    z = dpmpp_2m(
+        lambda z, t: torch.zeros_like(z), schedule, 2 * one, 2, draw_noise=lambda: next(drawn)
+    )
+    (a0, a1) = schedule.alpha_bar.tolist()
+    # The half log signal-to-noise ratio grows by h: e^-2h is the ratio of σ²/α².
+    left = ((1 - a0) / a0) / ((1 - a1) / a1)
+    clean = 2 / math.sqrt(a1)
+    second = (
+        math.sqrt((1 - a0) / (1 - a1) * left) * 2
+        + math.sqrt(a0) * (1 - left) * clean
+        + math.sqrt((1 - a0) * (1 - left)) * 3
+    )
+    assert float(z) == pytest.approx(second / math.sqrt(a0))
+    assert next(drawn, None) is None, "the last step draws none"
+
+
 def test_ddim_samples_the_gaussian():
     z = ddim(gaussian_noise(MEAN, COVARIANCE), SCHEDULE, noise(20_000)(), 200)
     assert_recovered(z, bias=0.02)
@@ -118,7 +146,9 @@ def test_samplers_by_name():
     draw = noise(5)
     expected = ddpm(predict_noise, SCHEDULE, draw(), draw)
     assert torch.equal(SAMPLERS["ddpm"](predict_noise, SCHEDULE, noise(5), 7, None), expected)
-    with pytest.raises(ValueError, match="sampler must be ddpm, ddim or dpmpp_2m, got 'euler'"):
+    with pytest.raises(
+        ValueError, match="sampler must be ddpm, ddim, dpmpp_2m or dpmpp_2m_sde, got 'euler'"
+    ):
         sampler_named("euler")
 
 
@@ -240,7 +270,7 @@ def test_one_step_is_the_mean_given_pure_noise(solver):
     torch.testing.assert_close(got[0, 0], MEAN, rtol=0.01, atol=0)
 
 
-@pytest.mark.parametrize("solver", [ddim, dpmpp_2m])
+@pytest.mark.parametrize("solver", [ddim, dpmpp_2m, partial(dpmpp_2m, draw_noise=noise(3))])
 @pytest.mark.parametrize("n_steps", [1, 2, 20])
 def test_solvers_find_the_only_point_there_is(solver, n_steps):
     """Data without variance: every step points at it, so any number of steps is exact."""

@@ -14,7 +14,7 @@ CONDITIONS = {"angle": np.zeros((2, 2)), "speed": np.zeros((2, 1))}
     ("arguments", "message"),
     [
         ({"n": -1}, "n must be non-negative, got -1"),
-        ({"sampler": "euler"}, "sampler must be ddpm, ddim or dpmpp_2m, got 'euler'"),
+        ({"sampler": "euler"}, "sampler must be ddpm, ddim, dpmpp_2m or dpmpp_2m_sde, got 'euler'"),
         ({"n_steps": 0}, "n_steps must be at least 1, got 0"),
         ({"guidance": 2.0}, "not trained with dropped conditions, got 2.0"),
         ({"seed": -1}, r"seed must be in \[0, 2\^48\), got -1"),

@@ -107,19 +107,21 @@ def test_reach(reproduced):
     numbers, text, tracking, run_id = reproduced("reach")
     rows = [row["name"] for row in numbers["found"]["evaluation"]["rows"]]
     assert rows == [
-        "LDNS with spike history, DDPM in 20 steps", "LDNS with spike history, DPM-Solver++ in 3 steps",
-        "LDNS with Poisson spikes, DDPM in 20 steps", "LDNS with Poisson spikes, DPM-Solver++ in 3 steps", "PSTH + Poisson", "FA + VAR + Poisson", "Training trials",
+        "LDNS with spike history, DDPM in 20 steps", "LDNS with spike history, SDE-DPM-Solver++ in 3 steps",
+        "LDNS with Poisson spikes, DDPM in 20 steps", "LDNS with Poisson spikes, SDE-DPM-Solver++ in 3 steps", "PSTH + Poisson", "FA + VAR + Poisson", "Training trials",
     ]  # fmt: skip
     lines = numbers["found"]["few_steps"]["LDNS with spike history"]
     judged = {x["what"]: x for x in numbers["found"]["criteria"]}
-    outside = judged["metrics of DPM-Solver++ in 3 steps outside the interval of DDPM in 20 steps"]
+    outside = judged[
+        "metrics of SDE-DPM-Solver++ in 3 steps beyond the interval of DDPM in 20 steps"
+    ]
     assert outside["value"] == [line["within"] for line in lines].count(False)
     assert judged["score, best baseline's"]["met"] is False, "three epochs beat no baseline"
     assert judged["held-out trials"] == {
         "what": "held-out trials", "value": 145, "bound": 140, "at_least": True, "met": True
     }  # fmt: skip
     assert (
-        "LDNS with Poisson spikes: does DPM-Solver++ in 3 steps do as well as DDPM in 20 steps?"
+        "LDNS with Poisson spikes: does SDE-DPM-Solver++ in 3 steps do as well as DDPM in 20 steps?"
         in text
     )
     assert "Counts hidden from the autoencoder" in text

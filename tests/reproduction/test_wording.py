@@ -5,7 +5,7 @@ from dataclasses import replace
 from ldns_ray.evaluation.catalogue import SCORED
 from ldns_ray.evaluation.rows import Measured, Row
 from ldns_ray.reproduction.wording import (
-    n_outside,
+    n_beyond,
     of_real,
     scored_table,
     text,
@@ -33,18 +33,24 @@ def test_few_steps_are_held_against_the_interval_of_many():
         "metric": "score", "few": 2.5, "many": 1.5, "low": 1.0, "high": 2.0, "within": False
     }  # fmt: skip
     assert lines[1]["within"] is True
-    assert n_outside(lines) == 1
+    assert n_beyond(lines) == 1
     table = within_table("Title.", "4 steps", "20 steps", lines)
     assert table.rows[0] == ["score", "2.50", "1.50", "1.00–2.00", "no"]
     assert table.rows[1][0] == "KL population count (nats)"
     assert table.rows[1][-1] == "yes"
 
 
+def test_closer_to_the_data_than_the_interval_is_well():
+    best = row("best", 0.9, 0.5, (0.4, 0.6))
+    assert n_beyond(within(summary(MANY, best), "best", "many")) == 0
+    assert n_beyond(within(summary(MANY, best), "many", "best")) == 5
+
+
 def test_without_an_interval_nothing_is_said():
     bare = replace(MANY, score_interval=None)
     line = within(summary(bare, FEW), "few", "many")[0]
     assert (line["low"], line["within"]) == (None, None)
-    assert n_outside([line]) is None
+    assert n_beyond([line]) is None
     assert within_table("", "a", "b", [line]).rows[0][-2:] == ["–", "–"]
 
 

@@ -56,7 +56,19 @@ def compared(root):
     return rows, found["test"]["summary"]["rows"][0]["metrics"]
 
 
-def test_a_driver_killed_at_any_moment_goes_on(command, tracking_uri, tmp_path):
+def kill_a_trial(sweep, root):
+    """A trial's process dies while the diffusion model trains: it goes on from the checkpoint, in the same run."""
+    sweep.wait_for("diffusion")
+    deadline = time.monotonic() + 60
+    while not list(root.glob("diffusion/*/checkpoint.pt")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (process,) = sweep.trial_processes()
+    process.send_signal(signal.SIGKILL)
+    sweep.wait_for("begins again")
+
+
+def test_a_trial_and_drivers_killed_at_any_moment_go_on(command, tracking_uri, tmp_path):
     whole = Submitted(command("whole", "whole", tracking_uri), tmp_path / "whole.log")
     whole.end()
     took = time.monotonic() - whole.started
@@ -65,6 +77,8 @@ def test_a_driver_killed_at_any_moment_goes_on(command, tracking_uri, tmp_path):
     for i in range(3):
         cut = Submitted(command("killed", "killed", tracking_uri), tmp_path / f"killed-{i}.log")
         cut.wait_for("trial ")  # trials run
+        if i == 0:
+            kill_a_trial(cut, tmp_path / "killed")
         moments.append(draw.uniform(0, 0.3 * took))
         time.sleep(moments[-1])
         if cut.process.poll() is None:
@@ -81,21 +95,3 @@ def test_a_driver_killed_at_any_moment_goes_on(command, tracking_uri, tmp_path):
     again = Submitted(command("killed", "killed", tracking_uri), tmp_path / "again.log")
     assert "every trial is done" in again.end()
     assert said.splitlines()[-5:] == again.lines[-5:]
-
-
-def test_a_killed_trial_is_tried_again(command, tracking_uri, tmp_path):
-    """Its process dies while the diffusion model trains: it goes on from the checkpoint, in the same run."""
-    swept = Submitted(command("root", "worker", tracking_uri), tmp_path / "worker.log")
-    swept.wait_for("diffusion")
-    deadline = time.monotonic() + 60
-    while not list((tmp_path / "root").glob("diffusion/*/checkpoint.pt")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    (process,) = swept.trial_processes()
-    process.send_signal(signal.SIGKILL)
-    swept.end()
-    assert states(tmp_path / "root") == ["COMPLETE"] * 3
-    parent, children, histories = runs(tracking_uri, "worker")
-    assert parent == "FINISHED"
-    assert children == {f"trial {i}": ["FINISHED"] for i in (1, 2, 3)}
-    check_histories(histories, EPOCHS)

@@ -52,7 +52,7 @@ def table(ldns):
         ({"first_trial": -1}, "first_trial must be in [0, 2^48), got -1"),
         ({"n_steps": 0}, "n_steps must be at least 1, got 0"),
         ({"n_steps": 51}, "n_steps must be at most 50, the steps of the schedule, got 51"),
-        ({"sampler": "euler"}, "sampler must be ddpm, ddim or dpmpp_2m, got 'euler'"),
+        ({"sampler": "euler"}, "sampler must be ddpm, ddim, dpmpp_2m or dpmpp_2m_sde, got 'euler'"),
         ({"sampler": 2}, "sampler must be text, got 2"),
         ({"guidance": -1.0}, "guidance must be finite and non-negative, got -1.0"),
         ({"guidance": math.nan}, "guidance must be a finite number, got nan"),
