@@ -121,7 +121,7 @@ def test_reach(reproduced):
         "what": "held-out trials", "value": 145, "bound": 140, "at_least": True, "met": True
     }  # fmt: skip
     assert (
-        "LDNS with Poisson spikes: does SDE-DPM-Solver++ in 3 steps do as well as DDPM in 20 steps?"
+        "LDNS with spike history: does SDE-DPM-Solver++ in 3 steps do as well as DDPM in 20 steps?"
         in text
     )
     assert "Counts hidden from the autoencoder" in text
