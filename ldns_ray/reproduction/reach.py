@@ -39,9 +39,9 @@ from ldns_ray.stages import origin
 
 MIN_REFERENCE = 140
 """Trials never trained on: with fewer, floors are too high to tell much."""
-SOLVERS = {"dpmpp_2m_sde": "SDE-DPM-Solver++", "dpmpp_2m": "DPM-Solver++", "ddim": "DDIM"}
-"""What takes few steps, in words; the first where the experiment takes every step."""
-KINDS = {"spike_history": "LDNS with spike history", "poisson": "LDNS with Poisson spikes"}
+SOLVERS = {"dpmpp_2m_sde": "SDE-DPM", "dpmpp_2m": "DPM", "ddim": "DDIM"}
+"""What takes few steps, in short; the first where the experiment takes every step."""
+KINDS = {"spike_history": "LDNS + spike history", "poisson": "LDNS + Poisson"}
 """Observation models, and what their samples are called; the first is the one that is judged."""
 
 
@@ -53,7 +53,7 @@ def make(maker: Maker, request: Request) -> Found:
     """Train, sample with both observation models in all and in few steps, and evaluate it together."""
     s, n_all = request.experiment.sampling, request.experiment.diffusion.n_steps
     solver = s.sampler if s.sampler in SOLVERS else next(iter(SOLVERS))
-    few, every = f"{SOLVERS[solver]} in {s.n_steps} steps", f"DDPM in {n_all} steps"
+    few, every = f"{SOLVERS[solver]} {s.n_steps}", f"DDPM {n_all}"
     judged, other = (
         maker.trained(
             override(request.experiment, {"observation.kind": kind}), request.data_uri, name, until="observation"
@@ -76,12 +76,17 @@ def make(maker: Maker, request: Request) -> Found:
     summary = evaluation.summary
     compared = {name: within(summary, f"{name}, {few}", f"{name}, {every}") for name in KINDS.values()}  # fmt: skip
     first, lines = next(iter(compared.items()))
-    table = within_table(f"{first}: does {few} do as well as {every}?", few, every, lines)
+    table = within_table(
+        f"{first}: do {s.n_steps} steps of {SOLVERS[solver]} (`{solver}`) do as well as the {n_all} of DDPM?",
+        few,
+        every,
+        lines,
+    )
     judged_by = [
         *beside_baselines(summary),
         at_most("masked NLL of the autoencoder, smoothed PSTH's", summary["likelihood"]["nll"], summary["likelihood"]["nll_psth"]),
         at_least("held-out trials", summary["n_reference"], MIN_REFERENCE),
-        at_most(f"metrics of {few} beyond the interval of {every}", n_beyond(lines), 0),
+        at_most(f"metrics of {few} farther off than the interval of {every}", n_beyond(lines), 0),
     ]  # fmt: skip
     scores = {f"score/{row['name']}": row["score"] for row in summary["rows"]}
     return Found(

@@ -107,21 +107,19 @@ def test_reach(reproduced):
     numbers, text, tracking, run_id = reproduced("reach")
     rows = [row["name"] for row in numbers["found"]["evaluation"]["rows"]]
     assert rows == [
-        "LDNS with spike history, DDPM in 20 steps", "LDNS with spike history, SDE-DPM-Solver++ in 3 steps",
-        "LDNS with Poisson spikes, DDPM in 20 steps", "LDNS with Poisson spikes, SDE-DPM-Solver++ in 3 steps", "PSTH + Poisson", "FA + VAR + Poisson", "Training trials",
+        "LDNS + spike history, DDPM 20", "LDNS + spike history, SDE-DPM 3", "LDNS + Poisson, DDPM 20",
+        "LDNS + Poisson, SDE-DPM 3", "PSTH + Poisson", "FA + VAR + Poisson", "Training trials",
     ]  # fmt: skip
-    lines = numbers["found"]["few_steps"]["LDNS with spike history"]
+    lines = numbers["found"]["few_steps"]["LDNS + spike history"]
     judged = {x["what"]: x for x in numbers["found"]["criteria"]}
-    outside = judged[
-        "metrics of SDE-DPM-Solver++ in 3 steps beyond the interval of DDPM in 20 steps"
-    ]
+    outside = judged["metrics of SDE-DPM 3 farther off than the interval of DDPM 20"]
     assert outside["value"] == [line["within"] for line in lines].count(False)
     assert judged["score, best baseline's"]["met"] is False, "three epochs beat no baseline"
     assert judged["held-out trials"] == {
         "what": "held-out trials", "value": 145, "bound": 140, "at_least": True, "met": True
     }  # fmt: skip
     assert (
-        "LDNS with spike history: does SDE-DPM-Solver++ in 3 steps do as well as DDPM in 20 steps?"
+        "LDNS + spike history: do 3 steps of SDE-DPM (`dpmpp_2m_sde`) do as well as the 20 of DDPM?"
         in text
     )
     assert "Counts hidden from the autoencoder" in text
