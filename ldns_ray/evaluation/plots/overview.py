@@ -21,6 +21,8 @@ BAND = (1 / 1.5, 1.5)
 twelve random halves of 728 trials of a premotor recording."""
 LANE, SCORE_LANE, GAP = 0.1, 0.165, 0.14
 """Inches of a candidate in a metric's line and in the score's, which has numbers, and between lines."""
+WIDTH = 9.6
+"""Inches of the picture."""
 REAL_MARK = Mark(REAL, "d", "-")
 WIDEST = 1e3
 """Ratios beyond this, or below its inverse, stand at the edge."""
@@ -64,7 +66,9 @@ def overview(rows: Sequence[Row]) -> Figure:
     scored, further = _lines(rows)
     lines = [*scored, *further]
     height = lines[-1].bottom + GAP / 2
-    fig = blank_figure((9.6, height + 1.6))
+    names = [cut(row.name, 40) for row in rows]
+    columns = _columns(names)
+    fig = blank_figure((WIDTH, height + 1.2 + 0.2 * -(-len(names) // columns)))
     ax = fig.add_subplot()
     low, high = _limits(lines)
     ax.set(xscale="log", xlim=(low, high), ylim=(height, 0))
@@ -83,20 +87,26 @@ def overview(rows: Sequence[Row]) -> Figure:
         section = line in (lines[1], *further[:1])
         ax.axhline(line.top - GAP / 2, color="0.4" if section else "0.9", linewidth=0.8, zorder=0)
     _labels(ax, lines)
-    ax.set_title(f"Realism of {cut(rows[0].name, 40)}: {rows[0].score:.2f}{of} (1 is as close as the data is to itself)")  # fmt: skip
+    ax.set_title(f"Realism of {names[0]}: {rows[0].score:.2f}{of} (1 is as close as the data is to itself)")  # fmt: skip
     handles = [
         Line2D([], [], color=mark.colour, marker=mark.marker, markerfacecolor=mark.face, linestyle="-", linewidth=1.2, markersize=6,
-               label=cut(row.name, 40))
-        for row, mark in zip(rows, marks, strict=True)
+               label=name)
+        for name, mark in zip(names, marks, strict=True)
     ]  # fmt: skip
     fig.legend(
         handles=handles,
         loc="outside lower center",
-        ncols=min(len(rows), 4),
+        ncols=columns,
         frameon=False,
         fontsize=9,
     )
     return finished(fig)
+
+
+def _columns(names: Sequence[str]) -> int:
+    """Columns of the legend, at most four, in which the longest name has room."""
+    needed = 0.55 + 0.07 * max(map(len, names))
+    return max(1, min(len(names), 4, int(WIDTH / needed)))
 
 
 def _marks(rows: Sequence[Row]) -> list[Mark]:

@@ -110,6 +110,15 @@ def test_any_number_of_candidates_fits(n):
     assert png(figure).startswith(b"\x89PNG")
 
 
+def test_long_names_stay_within_the_picture(tmp_path):
+    rows = [row(f"{i} steps of a solver with a long name", 1.0, {"kl_psc": 2.0}) for i in range(7)]
+    figure = overview(rows)
+    figure.savefig(tmp_path / "overview.png")
+    (legend,) = figure.legends
+    box, page = legend.get_window_extent(), figure.bbox
+    assert page.x0 <= box.x0 < box.x1 <= page.x1
+
+
 @pytest.mark.parametrize(("ratio", "marker"), [(0.0, "<"), (1e9, ">"), (np.inf, ">"), (np.nan, None)])  # fmt: skip
 def test_ratios_beyond_the_axis_stand_at_its_edge(ratio, marker):
     figure = overview([row("LDNS", 1.5, {"kl_psc": ratio}, half=2.0)])
