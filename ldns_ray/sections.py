@@ -198,7 +198,7 @@ class Sampling:
     n_trials: int = 0
     """Trials to sample; 0: as many as the training split has."""
     sampler: SamplerName = "dpmpp_2m_sde"
-    """Ancestral sampling over every step (`ddpm`), or a solver in few steps: DPM-Solver++ (2M) of the reverse diffusion
+    """Ancestral sampling over every step (`ddpm`), or a solver in few steps: DPM-Solver++ (2M) with some noise
     (`dpmpp_2m_sde`), or of the deterministic flow (`dpmpp_2m`), or DDIM."""
     n_steps: int = 20
     """Steps of the sampler (`ddpm` takes all of the schedule's)."""

