@@ -75,7 +75,8 @@ class Denoiser(nn.Module):
         droppable: whether conditions and covariates can be left out: a learned embedding, zero at first, then
             says so.
         level: the noise schedule (`n_steps`, `beta_start`, `beta_end`), to give the network sight of each trial's
-            mean over time, see `level.py`; None for the network as published.
+            mean over time, see `level.py`, and whether that is expected to depend on the condition (`by_condition`);
+            None for the network as published.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class Denoiser(nn.Module):
         if level is not None:
             self.level = Level(
                 n_latents=n_latents,
+                n_conditions=n_conditions if level.get("by_condition") else 0,
                 n_covariates=n_covariates,
                 n_embedding=n_embedding,
                 n_steps=int(level["n_steps"]),
@@ -169,7 +171,9 @@ class Denoiser(nn.Module):
             level_BD = mean_inside(z_BTD, mask_BT)
             z_BTD = z_BTD - level_BD[:, None]
             means_BK = None if covariates_BTK is None else mean_inside(covariates_BTK, mask_BT)
-            e_BE, level_noise_BD = self.level(level_BD, means_BK, n_bins_B, t_B, e_BE)
+            e_BE, level_noise_BD = self.level(
+                level_BD, means_BK, n_bins_B, t_B, e_BE, condition_BC, dropped_B
+            )  # fmt: skip
         x_BTC = z_BTD if covariates_BTK is None else torch.cat((z_BTD, covariates_BTK), -1)
         x_HBT = self.conv_in(channels_first(x_BTC))
         for i, block in enumerate(self.blocks):

@@ -7,8 +7,15 @@ where there is none. Levels are then sampled far too wide, most of all in short 
 from trial to trial. Here the level goes around the blocks: the best linear estimate of the noise in it, in
 closed form, plus a learned correction; and the embedding is told of it.
 
-Shapes: B trials, D latents, K covariate channels, E embedding.
+Levels may differ with the condition of a trial, such as the direction of a reach. Then the best linear estimate knows
+the condition too: the level that is expected, by regression, and what is left of the levels' covariance. So samples
+follow conditions that were seen from the first step of training on, and conditions between those, or beyond, as far as
+levels are linear in them.
+
+Shapes: B trials, D latents, C condition entries, K covariate channels, E embedding.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,26 +23,43 @@ from torch import Tensor, nn
 from ldns_ray.models.diffusion import linear_schedule
 
 
+class _Estimate(NamedTuple):
+    """Of the noise in levels, in the eigenbasis of their covariance."""
+
+    whitened_BD: Tensor
+    """The levels, of unit variance."""
+    noise_BD: Tensor
+    """The noise that is expected in them."""
+    sd_BD: Tensor
+    """By how much it is uncertain."""
+
+
 class Level(nn.Module):
     """Noise in the mean over time of noisy latents, and what the embedding should know of the mean.
 
     Args:
         n_latents: latents D.
+        n_conditions: condition entries C that the levels are expected to depend on, linearly; 0: none.
         n_covariates: covariate channels K, whose means are inputs too.
         n_embedding: entries E of the embedding.
         n_steps, beta_start, beta_end: the linear noise schedule.
 
-    The covariance of the training trials' levels, whitened by `set_covariance`, is part of the state.
+    The covariance of the training trials' levels, whitened by `set_covariance`, and what conditions say of them, from
+    `set_regression`, are part of the state.
     """
 
     log_snr: Tensor
     variance: Tensor
     basis: Tensor
+    slope_CD: Tensor
+    variance_given: Tensor
+    basis_given: Tensor
 
     def __init__(
         self,
         *,
         n_latents: int,
+        n_conditions: int = 0,
         n_covariates: int,
         n_embedding: int,
         n_steps: int,
@@ -48,6 +72,11 @@ class Level(nn.Module):
         self.register_buffer("log_snr", log_snr, persistent=False)
         self.register_buffer("variance", torch.ones(n_latents))
         self.register_buffer("basis", torch.eye(n_latents))
+        self.by_condition = n_conditions > 0
+        if self.by_condition:
+            self.register_buffer("slope_CD", torch.zeros(n_conditions, n_latents))
+            self.register_buffer("variance_given", torch.ones(n_latents))
+            self.register_buffer("basis_given", torch.eye(n_latents))
         hidden = 4 * n_embedding
         self.embed = _from_zero(n_latents + n_covariates, hidden, n_embedding)
         self.correct = _from_zero(n_latents + n_covariates + n_embedding, hidden, n_latents)
@@ -58,6 +87,15 @@ class Level(nn.Module):
         self.variance.copy_(variance.clamp_min(1e-6))
         self.basis.copy_(basis)
 
+    def set_regression(self, slope_CD: Tensor, residual_DD: Tensor) -> None:
+        """Take over the levels that are expected of standardised conditions, `condition @ slope`, and the covariance of
+        what is left of them.
+        """
+        variance, basis = torch.linalg.eigh(residual_DD.double())
+        self.slope_CD.copy_(slope_CD)
+        self.variance_given.copy_(variance.clamp_min(1e-6))
+        self.basis_given.copy_(basis)
+
     def forward(
         self,
         level_BD: Tensor,
@@ -65,23 +103,58 @@ class Level(nn.Module):
         n_bins_B: Tensor,
         t_B: Tensor,
         e_BE: Tensor,
+        condition_BC: Tensor | None = None,
+        dropped_B: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The embedding with the level in it (B, E), and the mean over time of the noise (B, D).
 
         With level variance v and noise variance (1 - ᾱ)/T of the mean of T bins, the noise expected in a
         level y is sqrt(1 - ᾱ)/T / (ᾱ v + (1 - ᾱ)/T) y, uncertain by sqrt(ᾱ v / T / (ᾱ v + (1 - ᾱ)/T)).
+        Of a level that is expected to be m by its condition, y - sqrt(ᾱ) m counts, and the variance that is left;
+        not where `dropped_B` says that the condition is not known.
         """
         alpha_bar = torch.sigmoid(_between(self.log_snr, t_B)).to(level_BD.dtype)[:, None]
         per_bin = 1 / n_bins_B.to(level_BD.dtype)[:, None]
-        y_BD = level_BD @ self.basis
-        signal = alpha_bar * self.variance
-        total = signal + (1 - alpha_bar) * per_bin
-        whitened = y_BD * total.rsqrt()
-        inputs = whitened if covariates_BK is None else torch.cat((whitened, covariates_BK), -1)
+        found = _estimate(level_BD, self.variance, self.basis, alpha_bar, per_bin)
+        if not self.by_condition:
+            inputs = _beside(found.whitened_BD, covariates_BK)
+            correction = self.correct(torch.cat((inputs, e_BE), -1))
+            noise_BD = (found.noise_BD + found.sd_BD * correction) @ self.basis.T
+            return e_BE + self.embed(inputs), noise_BD
+        assert condition_BC is not None
+        rest_BD = level_BD - alpha_bar.sqrt() * (condition_BC @ self.slope_CD)
+        given = _estimate(rest_BD, self.variance_given, self.basis_given, alpha_bar, per_bin)
+        # Both in the coordinates of the latents, so that the networks see the same in both.
+        whitened_BD = given.whitened_BD @ self.basis_given.T
+        if dropped_B is not None:
+            whitened_BD = torch.where(dropped_B[:, None], found.whitened_BD @ self.basis.T, whitened_BD)  # fmt: skip
+        inputs = _beside(whitened_BD, covariates_BK)
         correction = self.correct(torch.cat((inputs, e_BE), -1))
-        noise_BD = (1 - alpha_bar).sqrt() * per_bin / total * y_BD
-        noise_BD = noise_BD + (signal * per_bin / total).sqrt() * correction
-        return e_BE + self.embed(inputs), noise_BD @ self.basis.T
+        noise_BD = _corrected(given, correction, self.basis_given)
+        if dropped_B is not None:
+            noise_BD = torch.where(dropped_B[:, None], _corrected(found, correction, self.basis), noise_BD)  # fmt: skip
+        return e_BE + self.embed(inputs), noise_BD
+
+
+def _estimate(
+    level_BD: Tensor, variance_D: Tensor, basis_DD: Tensor, alpha_bar: Tensor, per_bin: Tensor
+) -> _Estimate:
+    """Of levels of mean zero with this covariance."""
+    y_BD = level_BD @ basis_DD
+    signal = alpha_bar * variance_D
+    total = signal + (1 - alpha_bar) * per_bin
+    return _Estimate(
+        y_BD * total.rsqrt(), (1 - alpha_bar).sqrt() * per_bin / total * y_BD, (signal * per_bin / total).sqrt()
+    )  # fmt: skip
+
+
+def _corrected(estimate: _Estimate, correction_BD: Tensor, basis_DD: Tensor) -> Tensor:
+    """The noise with a correction, both in the coordinates of the latents."""
+    return (estimate.noise_BD + estimate.sd_BD * (correction_BD @ basis_DD)) @ basis_DD.T
+
+
+def _beside(whitened_BD: Tensor, covariates_BK: Tensor | None) -> Tensor:
+    return whitened_BD if covariates_BK is None else torch.cat((whitened_BD, covariates_BK), -1)
 
 
 def _between(values: Tensor, t_B: Tensor) -> Tensor:

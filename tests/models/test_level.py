@@ -77,8 +77,52 @@ def test_levels_are_sampled_as_wide_as_they_are():
 
 
 @torch.no_grad()
-def test_padding_changes_nothing():
-    model = denoiser(n_covariates=2, n_conditions=1)
+@pytest.mark.parametrize("t", [5, 300, 900])
+def test_with_conditions_it_is_the_regression_on_both(t):
+    """And on the level alone where the condition was dropped."""
+    n, n_bins = 200_000, 25
+    torch.manual_seed(1)
+    slope = torch.tensor([[0.8, -0.2], [0.0, 0.5], [0.3, 0.3]])
+    residual = torch.tensor([[0.3, 0.1], [0.1, 0.2]])
+    level = Level(n_latents=2, n_conditions=3, n_covariates=0, n_embedding=4, **NOISE)  # type: ignore[arg-type]
+    level.set_covariance(slope.T @ slope + residual)
+    level.set_regression(slope, residual)
+    condition = torch.randn(n, 3)
+    clean = condition @ slope + torch.randn(n, 2) @ torch.linalg.cholesky(residual).T
+    noise = torch.randn(n, 2) / math.sqrt(n_bins)
+    alpha_bar = float(linear_schedule(1000, 1e-4, 0.02).alpha_bar[t])
+    noisy = alpha_bar**0.5 * clean + (1 - alpha_bar) ** 0.5 * noise
+    dropped = torch.arange(n) % 2 == 0
+    _, got = level(
+        noisy, None, torch.full((n,), n_bins), torch.full((n,), float(t)), torch.zeros(n, 4),
+        condition.masked_fill(dropped[:, None], 0.0), dropped,
+    )  # fmt: skip
+    for known, where in ((torch.cat((noisy, condition), 1), ~dropped), (noisy, dropped)):
+        wanted = known @ torch.linalg.lstsq(known, noise).solution
+        assert float((got - wanted)[where].norm() / noise[where].norm()) < 0.01
+
+
+@torch.no_grad()
+def test_levels_of_conditions_never_seen_are_sampled_where_the_line_through_the_others_is():
+    """With the closed form and nothing learned."""
+    slope, condition = torch.tensor([[1.0, -0.5, 0.0]]), torch.full((2000, 1), 3.0)
+    model = denoiser(n_conditions=1, level={**NOISE, "by_condition": True})
+    for parameter in (*model.conv_out.parameters(), *model.level.parameters()):
+        parameter.zero_()
+    sd_D = torch.tensor([0.3, 0.2, 0.5])
+    model.level.set_regression(slope, torch.diag(sd_D**2))
+    schedule = linear_schedule(1000, 1e-4, 0.02)
+    z_BTD = dpmpp_2m(
+        lambda z, t: model(z, t, condition_BC=condition), schedule, torch.randn(2000, 20, 3), 40
+    )
+    torch.testing.assert_close(z_BTD.mean((0, 1)), 3 * slope[0], rtol=0.0, atol=0.05)
+    torch.testing.assert_close(z_BTD.mean(1).std(0), sd_D, rtol=0.06, atol=0.0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("by_condition", [False, True])
+def test_padding_changes_nothing(by_condition):
+    model = denoiser(n_covariates=2, n_conditions=1, level={**NOISE, "by_condition": by_condition})
     model.level.set_covariance(torch.diag(torch.tensor([0.5, 1.0, 2.0])))
     z, x, c, t = (
         torch.randn(1, 30, 3),
