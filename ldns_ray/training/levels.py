@@ -39,8 +39,8 @@ def level_regression(
     n_entries = conditioning.n_conditions
     for trials in sets:
         levels_SD = np.stack([z.mean(0, dtype=np.float64) for z in trials.latents_list()])
-        conditions = {k: torch.from_numpy(np.asarray(v)) for k, v in trials.conditions.items()}
-        vector = conditioning.condition(torch.from_numpy(np.asarray(trials.n_bins_S)), conditions)
+        conditions = {k: torch.tensor(v) for k, v in trials.conditions.items()}
+        vector = conditioning.condition(torch.tensor(trials.n_bins_S), conditions)
         assert vector is not None
         moments.add(np.concatenate((vector.double().numpy(), (levels_SD - mean_D) / std_D), axis=1))
     both = moments.squares_DD / moments.n + np.multiply.outer(moments.mean_D, moments.mean_D)
