@@ -1,15 +1,18 @@
 """The stages of a recording with conditions and covariates, with spike history and guidance."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ldns_ray.data.shards import load_trialset
 from ldns_ray.models.ldns import LDNS
-from ldns_ray.pipeline import Pipeline
+from ldns_ray.pipeline import VERSIONS, Pipeline
 from ldns_ray.sampling.dataset import sample_dataset
-from ldns_ray.settings import override
+from ldns_ray.settings import fingerprint, override
+from ldns_ray.training import levels
+from ldns_ray.training.levels import level_regression
 from tests.pipelines import reaches, tiny_reach, watched
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -30,7 +33,8 @@ def test_guided_samples(tiny, tmp_path):
     assert np.abs(model.sample(5, n_steps=4, seed=0).latents[0] - expected.latents[0]).max() > 1e-4
 
 
-def test_conditions_covariates_and_spike_history(tiny, tmp_path):
+def test_conditions_covariates_and_spike_history(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(levels, "TRIALS_PER_ENTRY", 5)
     data = reaches(tmp_path)
     pipeline = Pipeline(tiny_reach(tiny), data, str(tmp_path / "root"))
     assert math.isfinite(pipeline.run()["evaluation"]["summary"]["score"])
@@ -38,6 +42,16 @@ def test_conditions_covariates_and_spike_history(tiny, tmp_path):
     assert model.conditioning.conditions == {"angle": 2, "length": 1}
     assert model.conditioning.covariates == {"velocity": 2}
     assert model.observation is not None
+
+    # The level of a trial is expected of its conditions.
+    z, expecting = pipeline.latent_statistics(), model.denoiser.level
+    train = pipeline.latent_trials("train")
+    found = level_regression([train], model.conditioning, z["mean"], z["std"])
+    assert found.slope_CD.any()
+    np.testing.assert_allclose(expecting.slope_CD, found.slope_CD, rtol=1e-3, atol=1e-5)
+    basis, variance = expecting.basis_given.numpy(), expecting.variance_given.numpy()
+    left = basis * variance @ basis.T
+    np.testing.assert_allclose(left, found.residual_DD, rtol=1e-3, atol=1e-5)
 
     # Conditions and covariates of a sample are together those of one training trial.
     train, sampled = load_trialset(data, "train"), load_trialset(pipeline.samples_uri)
@@ -59,6 +73,21 @@ def test_conditions_covariates_and_spike_history(tiny, tmp_path):
     asked = load_trialset(str(tmp_path / "asked"))
     np.testing.assert_array_equal(asked.conditions["angle"], test.conditions["angle"])
     np.testing.assert_array_equal(asked.covariates["velocity"], test.covariates["velocity"])
+
+
+def test_models_that_expect_levels_of_conditions_are_others(trained):
+    def name(*conditions):
+        e = override(trained.experiment, {"diffusion.conditions": ",".join(conditions)})
+        return replace(trained, experiment=e).fingerprints["diffusion"]
+
+    def as_it_was(*conditions):
+        e = override(trained.experiment, {"diffusion.conditions": ",".join(conditions)})
+        return fingerprint(
+            "diffusion", VERSIONS["diffusion"], e.diffusion, e.seed, trained.fingerprints["latents"]
+        )
+
+    assert name("length") == as_it_was("length")
+    assert name("angle", "length") != as_it_was("angle", "length")
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,22 @@ class Level(nn.Module):
         Of a level that is expected to be m by its condition, y - sqrt(ᾱ) m counts, and the variance that is left;
         not where `dropped_B` says that the condition is not known.
         """
+        with torch.autocast(level_BD.device.type, enabled=False):  # small sums of large numbers
+            e_BE = e_BE.to(level_BD.dtype)
+            return self._forward(
+                level_BD, covariates_BK, n_bins_B, t_B, e_BE, condition_BC, dropped_B
+            )
+
+    def _forward(
+        self,
+        level_BD: Tensor,
+        covariates_BK: Tensor | None,
+        n_bins_B: Tensor,
+        t_B: Tensor,
+        e_BE: Tensor,
+        condition_BC: Tensor | None,
+        dropped_B: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
         alpha_bar = torch.sigmoid(_between(self.log_snr, t_B)).to(level_BD.dtype)[:, None]
         per_bin = 1 / n_bins_B.to(level_BD.dtype)[:, None]
         found = _estimate(level_BD, self.variance, self.basis, alpha_bar, per_bin)

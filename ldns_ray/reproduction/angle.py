@@ -89,14 +89,15 @@ def make(maker: Maker, request: Request) -> Found:
     likened = {OWN: own_samples(maker, pipeline), **samples}
     evaluation = maker.evaluated(pipeline, likened)
     summary = evaluation.summary
+    judged_at, enough = sufficient(summary["conditional"])
     left_out, pictures = {}, {}
     for degree in request.held_out:
         name = f"{degree:g}"
         step = _left_out(maker, request, pipeline, degree)
-        left_out[name], pictures[name] = step.summary, picture(step.uri, f"left_out_{name}")
+        left_out[name] = step.summary
+        pictures[name] = picture(step.uri, _picture_of(name, f"{judged_at:g}"))
     table, metrics = guided_table(summary, samples)
-    enough = sufficient(summary["conditional"])
-    judged = criteria(left_out, enough)
+    judged = criteria(left_out, judged_at)
     for name, x in left_out.items():
         metrics |= {
             f"left_out_{name}/error_{key}": y["error_sampled"] for key, y in x["guided"].items()
@@ -106,14 +107,15 @@ def make(maker: Maker, request: Request) -> Found:
             "criteria": [c.to_dict() for c in judged],
             "evaluation": summary,
             "left_out": left_out,
-            "guidance": enough,
+            "guidance": judged_at,
+            "guidance_is_enough": enough,
         },
         metrics=evaluation_metrics(summary) | metrics,
         tables=[
             criteria_table(judged),
             scored_table(summary),
             table,
-            _left_out_table(left_out, enough),
+            _left_out_table(left_out, judged_at, enough),
         ],
         lines=[],
         pictures={
@@ -194,6 +196,10 @@ def _left_out(maker: Maker, request: Request, whole: Pipeline, degree: float) ->
     )  # fmt: skip
 
 
+def _picture_of(degree: str, guidance: str) -> str:
+    return f"left_out_{degree}_guidance_{guidance.replace('.', '_')}"
+
+
 def _decoded(
     whole: Pipeline, name: str, degree: float, samples: Mapping[str, str], uri: str
 ) -> dict[str, Any]:
@@ -212,8 +218,7 @@ def _decoded(
             *(TrialPairs(mean_counts(x.spikes_list(), first_bin), x.conditions[name]) for x in (train, real, sampled))
         )  # fmt: skip
         guided[guidance] = _errors(decoding, e.seed)
-        if guidance == f"{GUIDANCES[0]:g}":
-            save_picture(uri, f"left_out_{degree:g}", angles(decoding, name))
+        save_picture(uri, _picture_of(f"{degree:g}", guidance), angles(decoding, name))
     assert decoding is not None
     bounds = angle_intervals(decoding, seed=e.seed).real
     limit = max(LIMIT, SLACK * decoding.error_real)
@@ -227,17 +232,18 @@ def _decoded(
     }  # fmt: skip
 
 
-def sufficient(decoded: Mapping[str, Any]) -> float:
-    """The weakest of `GUIDANCES` at which samples in directions that were seen are as near to what they were asked for
-    as real trials, by the decoder; the strongest if none is enough.
+def sufficient(decoded: Mapping[str, Any]) -> tuple[float, bool]:
+    """The weakest of `GUIDANCES` at which samples of the model of all directions are as near to what they were asked for
+    as real trials, by the decoder and within the interval of its error; the strongest if none is, and whether one is.
 
     decoded: what an evaluation says of the samples of each guidance.
     """
     for g in GUIDANCES:
         (angle,) = decoded[f"guidance {g:g}"]["angles"].values()
-        if angle["error_sampled"] <= angle["error_real"]:
-            return g
-    return GUIDANCES[-1]
+        interval = angle["error_sampled_interval"] or (angle["error_sampled"],)
+        if interval[0] <= angle["error_real"]:
+            return g, True
+    return GUIDANCES[-1], False
 
 
 def criteria(left_out: Mapping[str, Any], guidance: float) -> list[Criterion]:
@@ -259,7 +265,14 @@ def _errors(decoding: AngleDecoding, seed: int) -> dict[str, Any]:
     }
 
 
-def _left_out_table(left_out: Mapping[str, Any], enough: float) -> Table:
+def _left_out_table(left_out: Mapping[str, Any], judged_at: float, enough: bool) -> Table:
+    why = (
+        f"Judged at guidance {judged_at:g}, the weakest at which samples of the model of all directions are decoded as "
+        "well as real trials, within the error."
+        if enough
+        else f"Judged at guidance {judged_at:g}, the strongest: at none are samples of the model of all directions decoded "
+        "as well as real trials."
+    )
     rows = []
     for name, x in left_out.items():
         cells = [
@@ -271,8 +284,7 @@ def _left_out_table(left_out: Mapping[str, Any], enough: float) -> Table:
     return Table(
         f"Directions never seen: median angle error of {N_LEFT_OUT} samples of a model that was trained without the "
         f"direction, by a decoder of real trials of all directions; the limit is the larger of {LIMIT:g}° and {SLACK:g} "
-        "times the error of real held-out trials in that direction. In the directions that were seen, guidance "
-        f"{enough:g} is the weakest at which samples are decoded as well as real trials.",
+        f"times the error of real held-out trials in that direction. {why}",
         ["direction", "real trials", "limit", *(f"guidance {g:g}" for g in GUIDANCES)],
         rows,
     )

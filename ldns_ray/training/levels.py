@@ -18,6 +18,9 @@ from ldns_ray.models.conditioning import Conditioning
 TRIALS_PER_ENTRY = 10
 """Training trials that there must be for each entry of the condition: else nothing is expected of it."""
 
+SMALLEST_VARIANCE = 0.01
+"""Of a direction of the conditions' space that counts, over that of the direction with the largest."""
+
 
 @dataclass(frozen=True)
 class LevelRegression:
@@ -48,8 +51,8 @@ def level_regression(
     if moments.n < TRIALS_PER_ENTRY * n_entries:
         return LevelRegression(np.zeros((n_entries, len(levels_DD))), levels_DD)
     among_CC, across_CD = both[:n_entries, :n_entries], both[:n_entries, n_entries:]
-    # Entries may be constant, or follow from each other.
-    slope_CD = np.linalg.lstsq(among_CC, across_CD, rcond=1e-6)[0]
+    # Entries may be constant, or nearly follow from each other: nothing is expected of what hardly varies.
+    slope_CD, _, n_directions, _ = np.linalg.lstsq(among_CC, across_CD, rcond=SMALLEST_VARIANCE)
     left_DD = levels_DD - across_CD.T @ slope_CD
     left_DD = (left_DD + left_DD.T) / 2
-    return LevelRegression(slope_CD, left_DD * moments.n / (moments.n - n_entries))
+    return LevelRegression(slope_CD, left_DD * moments.n / (moments.n - n_directions))

@@ -10,6 +10,7 @@ import torch
 
 from ldns_ray.config import SamplerName
 from ldns_ray.models.diffusion import (
+    RENEWAL,
     SAMPLERS,
     Schedule,
     add_noise,
@@ -145,6 +146,13 @@ def test_samplers_by_name():
     for name, solver in (("ddim", ddim), ("dpmpp_2m", dpmpp_2m)):
         got = sampler_named(name)(predict_noise, SCHEDULE, lambda: z, 7, None)
         assert torch.equal(got, solver(predict_noise, SCHEDULE, z, 7))
+    got, flow = (
+        SAMPLERS[name](predict_noise, SCHEDULE, noise(5), 7, None)
+        for name in ("dpmpp_2m_sde", "dpmpp_2m")
+    )
+    draw = noise(5)
+    assert torch.equal(got, dpmpp_2m(predict_noise, SCHEDULE, draw(), 7, None, draw, RENEWAL))
+    assert not torch.allclose(got, flow)
     draw = noise(5)
     expected = ddpm(predict_noise, SCHEDULE, draw(), draw)
     assert torch.equal(SAMPLERS["ddpm"](predict_noise, SCHEDULE, noise(5), 7, None), expected)

@@ -122,20 +122,34 @@ def test_levels_of_conditions_never_seen_are_sampled_where_the_line_through_the_
 @torch.no_grad()
 @pytest.mark.parametrize("by_condition", [False, True])
 def test_padding_changes_nothing(by_condition):
-    model = denoiser(n_covariates=2, n_conditions=1, level={**NOISE, "by_condition": by_condition})
+    model = denoiser(
+        n_covariates=2,
+        n_conditions=1,
+        level={**NOISE, "by_condition": by_condition},
+        droppable=True,
+    )
     model.level.set_covariance(torch.diag(torch.tensor([0.5, 1.0, 2.0])))
+    if by_condition:
+        left = torch.tensor([[0.4, 0.1, 0.0], [0.1, 0.3, 0.2], [0.0, 0.2, 0.9]])
+        model.level.set_regression(torch.tensor([[0.6, -0.3, 1.0]]), left)
+    _padded_beside_alone(model, torch.tensor([False]))
+    _padded_beside_alone(model, torch.tensor([True]))
+
+
+def _padded_beside_alone(model, dropped):
     z, x, c, t = (
         torch.randn(1, 30, 3),
         torch.randn(1, 30, 2),
         torch.randn(1, 1),
         torch.tensor([400.0]),
     )
-    alone = model(z, t, x, c)
+    alone = model(z, t, x, c, dropped_B=dropped)
     mask = torch.arange(47)[None] < 30
     garbage = 1e3 * torch.randn(1, 17, 5)
     padded = model(
-        torch.cat((z, garbage[..., :3]), 1), t, torch.cat((x, garbage[..., 3:]), 1), c, mask
-    )
+        torch.cat((z, garbage[..., :3]), 1), t, torch.cat((x, garbage[..., 3:]), 1), c, mask,
+        dropped_B=dropped,
+    )  # fmt: skip
     torch.testing.assert_close(padded[:, :30], alone, rtol=1e-5, atol=1e-5)
 
 
@@ -145,3 +159,19 @@ def test_a_constant_covariate_is_seen():
     z, t = torch.randn(1, 30, 3), torch.tensor([400.0])
     low, high = (model(z, t, torch.full((1, 30, 1), v)) for v in (-1.0, 1.0))
     assert float((low - high).abs().max()) > 1e-3
+
+
+@torch.no_grad()
+def test_it_is_as_exact_where_the_blocks_are_not():
+    """An expected level that is large beside what is left: in bfloat16 the difference would be lost."""
+    level = Level(n_latents=1, n_conditions=1, n_covariates=0, n_embedding=4, **NOISE)  # type: ignore[arg-type]
+    level.set_regression(torch.tensor([[1.0]]), torch.tensor([[1e-4]]))
+    condition = torch.full((1, 1), 3.003)
+    arguments = (
+        torch.full((1, 1), 3.0), None, torch.tensor([50]), torch.tensor([100.0]), torch.zeros(1, 4), condition,
+    )  # fmt: skip
+    _, exact = level(*arguments)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, got = level(*arguments)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, exact, rtol=1e-6, atol=0.0)

@@ -143,7 +143,8 @@ def test_reach_angle(reproduced):
         assert x["error_real"] < 15
         assert x["limit"] == 25
         assert set(x["guided"]) == {"1", "1.5", "2"}
-    assert found["guidance"] == 2, "three epochs are not enough at any"
+    assert (found["guidance"], found["guidance_is_enough"]) == (2, False), "after three epochs"
+    assert "Judged at guidance 2, the strongest: at none are samples" in text
     for judged, x in zip(found["criteria"], found["left_out"].values(), strict=True):
         assert (judged["value"], judged["bound"]) == (x["guided"]["2"]["error_sampled"], x["limit"])
     assert "| 225° |" in text

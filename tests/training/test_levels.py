@@ -56,7 +56,7 @@ def test_it_is_the_regression_whatever_the_sets():
     np.testing.assert_allclose(found.slope_CD[:2], slope, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(found.slope_CD[2], 0, atol=1e-9)
     left = levels - vectors[:, :2] @ slope
-    np.testing.assert_allclose(found.residual_DD, left.T @ left / (200 - 3), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(found.residual_DD, left.T @ left / (200 - 2), rtol=1e-5, atol=1e-7)
     assert np.trace(found.residual_DD) < 0.5 * np.trace(levels.T @ levels / 200)
 
 
