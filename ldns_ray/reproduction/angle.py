@@ -191,7 +191,7 @@ def _left_out(maker: Maker, request: Request, whole: Pipeline, degree: float) ->
     e = request.experiment.evaluation
     return maker.step(
         f"decoding of {degree:g}°", whole.card.fingerprint, pipeline.fingerprints["observation"], name, degree,
-        e.split, e.decode_from_s, e.seed, [[g, read_card(uri).fingerprint] for g, uri in samples.items()],
+        e.split, e.decode_from_s, e.seed, list(GUIDANCES), [[g, read_card(uri).fingerprint] for g, uri in samples.items()],
         work=lambda uri: _decoded(whole, name, degree, samples, uri),
     )  # fmt: skip
 
