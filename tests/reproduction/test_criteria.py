@@ -79,31 +79,9 @@ def test_lorenz_is_held_against_as_many_real_trials():
     assert lorenz.criteria({"rates": 0.949}, {"sampled": sampled, "ceiling": ceiling})[0].met is False  # fmt: skip
 
 
-def decoded(errors, real=8.0, width=1.0):
-    """Errors of the samples of each guidance, whose intervals reach so far below them."""
-    return {
-        f"guidance {g:g}": {"angles": {"angle": {
-            "error_real": real, "error_sampled": x, "error_sampled_interval": [x - width, x + width] if width else None,
-        }}}
-        for g, x in zip(angle.GUIDANCES, errors, strict=True)
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("errors", "width", "found"),
-    [
-        ((8.9, 5.0, 4.0), 1.0, (1.0, True)),
-        ((9.1, 8.9, 4.0), 1.0, (1.5, True)),
-        ((8.9, 8.5, 8.0), 0.0, (2.0, True)),
-        ((30.0, 20.0, 10.0), 1.0, (2.0, False)),
-    ],
-)
-def test_the_weakest_guidance_that_is_enough(errors, width, found):
-    assert angle.sufficient(decoded(errors, width=width)) == found
-
-
-def test_directions_are_judged_at_one_guidance():
-    """However near a stronger one brings them."""
+def test_directions_are_judged_at_every_guidance():
     guided = {"1": {"error_sampled": 30.0}, "2": {"error_sampled": 5.0}}
-    (found,) = angle.criteria({"90": {"guided": guided, "limit": 25.0}}, 1.0)
-    assert (found.value, found.met) == (30.0, False)
+    weak, strong = angle.criteria({"90": {"guided": guided, "limit": 25.0}})
+    assert (weak.value, weak.met) == (30.0, False)
+    assert (strong.value, strong.met) == (5.0, True)
+    assert strong.what == "angle error at 90°, never seen, guidance 2"
