@@ -49,8 +49,12 @@ RECORDINGS = {
         # The target comes on 200 ms after a trial begins.
         {"evaluation.label": "target", "evaluation.decode_from_s": 0.2},
     ),
-    # Its shortest trials have 19 bins, and a history must be shorter.
-    "reach_velocity": Recording("m1", "m1_reach_contdata95.npz", M1, {"observation.history_bins": 10}),
+    # Bins ten times as long: what is as smooth in time differs ten times as much from bin to bin, a hundred times in its
+    # square; and a history of so long bins, empty when a trial begins, does harm.
+    "reach_velocity": Recording(
+        "m1", "m1_reach_contdata95.npz", M1,
+        {"observation.kind": "poisson", "autoencoder.smoothness_penalty": 0.002},
+    ),
 }  # fmt: skip
 """By result; macaque premotor cortex in delayed reaches, and motor cortex in reaches of all lengths."""
 

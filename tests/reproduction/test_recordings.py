@@ -39,7 +39,9 @@ def test_a_recording_that_is_not_there_is_named(tmp_path):
 
 
 def test_settings_are_those_of_the_recording_alone():
-    assert settings_of("reach_velocity", "m1.npz") == {"observation.history_bins": 10}
+    assert settings_of("reach_velocity", "m1.npz") == {
+        "observation.kind": "poisson", "autoencoder.smoothness_penalty": 0.002
+    }  # fmt: skip
     assert settings_of("reach_velocity", None) == {}
     assert settings_of("lorenz", None) == {}
     for result, recording in RECORDINGS.items():
