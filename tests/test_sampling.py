@@ -18,7 +18,7 @@ from tests.pipelines import contents
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-HOW = {"sampler": "dpmpp_2m", "n_steps": 2, "seed": 3, "shard_bytes": 1}
+HOW = {"sampler": "dpmpp_2m_sde", "n_steps": 2, "seed": 3, "shard_bytes": 1}
 """One block of trials a shard."""
 
 

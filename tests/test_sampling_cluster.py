@@ -24,7 +24,7 @@ from tests.pipelines import contents
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 ROOT = Path(__file__).resolve().parents[1]
-HOW = {"sampler": "dpmpp_2m", "n_steps": 2, "seed": 3, "shard_bytes": 1}
+HOW = {"sampler": "dpmpp_2m_sde", "n_steps": 2, "seed": 3, "shard_bytes": 1}
 """One block of trials a shard."""
 MANY = 20_000
 MANY_SHARD_MB = 0.5
