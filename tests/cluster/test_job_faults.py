@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 N_SAMPLES = 12_000
 SHARD_MB = 0.25
-HOW = {"sampler": "dpmpp_2m", "n_steps": 4, "seed": 3}
+HOW = {"sampler": "dpmpp_2m_sde", "n_steps": 4, "seed": 3}
 SWEEP_EPOCHS = 40
 AWAY_S = 60.0
 RECORD = re.compile(r"ranges/[0-9a-f]{16}-\d{5}\.parquet")
