@@ -115,41 +115,27 @@ class Level(nn.Module):
         """
         with torch.autocast(level_BD.device.type, enabled=False):  # small sums of large numbers
             e_BE = e_BE.to(level_BD.dtype)
-            return self._forward(
-                level_BD, covariates_BK, n_bins_B, t_B, e_BE, condition_BC, dropped_B
-            )
-
-    def _forward(
-        self,
-        level_BD: Tensor,
-        covariates_BK: Tensor | None,
-        n_bins_B: Tensor,
-        t_B: Tensor,
-        e_BE: Tensor,
-        condition_BC: Tensor | None,
-        dropped_B: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        alpha_bar = torch.sigmoid(_between(self.log_snr, t_B)).to(level_BD.dtype)[:, None]
-        per_bin = 1 / n_bins_B.to(level_BD.dtype)[:, None]
-        found = _estimate(level_BD, self.variance, self.basis, alpha_bar, per_bin)
-        if not self.by_condition:
-            inputs = _beside(found.whitened_BD, covariates_BK)
+            alpha_bar = torch.sigmoid(_between(self.log_snr, t_B)).to(level_BD.dtype)[:, None]
+            per_bin = 1 / n_bins_B.to(level_BD.dtype)[:, None]
+            found = _estimate(level_BD, self.variance, self.basis, alpha_bar, per_bin)
+            if not self.by_condition:
+                inputs = _beside(found.whitened_BD, covariates_BK)
+                correction = self.correct(torch.cat((inputs, e_BE), -1))
+                noise_BD = (found.noise_BD + found.sd_BD * correction) @ self.basis.T
+                return e_BE + self.embed(inputs), noise_BD
+            assert condition_BC is not None
+            rest_BD = level_BD - alpha_bar.sqrt() * (condition_BC @ self.slope_CD)
+            given = _estimate(rest_BD, self.variance_given, self.basis_given, alpha_bar, per_bin)
+            # Both in the coordinates of the latents, so that the networks see the same in both.
+            whitened_BD = given.whitened_BD @ self.basis_given.T
+            if dropped_B is not None:
+                whitened_BD = torch.where(dropped_B[:, None], found.whitened_BD @ self.basis.T, whitened_BD)  # fmt: skip
+            inputs = _beside(whitened_BD, covariates_BK)
             correction = self.correct(torch.cat((inputs, e_BE), -1))
-            noise_BD = (found.noise_BD + found.sd_BD * correction) @ self.basis.T
+            noise_BD = _corrected(given, correction, self.basis_given)
+            if dropped_B is not None:
+                noise_BD = torch.where(dropped_B[:, None], _corrected(found, correction, self.basis), noise_BD)  # fmt: skip
             return e_BE + self.embed(inputs), noise_BD
-        assert condition_BC is not None
-        rest_BD = level_BD - alpha_bar.sqrt() * (condition_BC @ self.slope_CD)
-        given = _estimate(rest_BD, self.variance_given, self.basis_given, alpha_bar, per_bin)
-        # Both in the coordinates of the latents, so that the networks see the same in both.
-        whitened_BD = given.whitened_BD @ self.basis_given.T
-        if dropped_B is not None:
-            whitened_BD = torch.where(dropped_B[:, None], found.whitened_BD @ self.basis.T, whitened_BD)  # fmt: skip
-        inputs = _beside(whitened_BD, covariates_BK)
-        correction = self.correct(torch.cat((inputs, e_BE), -1))
-        noise_BD = _corrected(given, correction, self.basis_given)
-        if dropped_B is not None:
-            noise_BD = torch.where(dropped_B[:, None], _corrected(found, correction, self.basis), noise_BD)  # fmt: skip
-        return e_BE + self.embed(inputs), noise_BD
 
 
 def _estimate(
