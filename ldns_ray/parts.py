@@ -14,11 +14,13 @@ from ldns_ray.data.card import Card
 from ldns_ray.data.shards import read_card
 from ldns_ray.data.streaming import Stream
 from ldns_ray.models.autoencoder import Autoencoder
+from ldns_ray.models.blocks import BLOCK
 from ldns_ray.models.conditioning import LENGTH, Conditioning
 from ldns_ray.models.denoiser import Denoiser
 from ldns_ray.models.ldns import LDNS
 from ldns_ray.models.requests import TrainingDraws
-from ldns_ray.training.networks import noise
+from ldns_ray.training.levels import LevelRegression, level_regression
+from ldns_ray.training.networks import levels_by_condition, noise
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,18 @@ class Parts:
         return Conditioning.fit(
             d.conditions, d.covariates, n_bins_S=draws.n_bins_S, conditions=draws.conditions, covariates=draws.covariates
         )  # fmt: skip
+
+    @cached_property
+    def level_regression(self) -> LevelRegression | None:
+        """What conditions say of the levels of the training latents; None where the diffusion model is not to know."""
+        d = self.experiment.diffusion
+        if not levels_by_condition(d):
+            return None
+        columns = [f"condition:{name}" for name in d.conditions if name != LENGTH]
+        dataset = storage.join(self.latents_uri, "dataset")
+        sets = Stream(dataset, "train", ["latents", *columns]).sets(BLOCK)
+        z = self.latent_statistics
+        return level_regression(sets, self.conditioning, z["mean"], z["std"])
 
     def model(self, denoiser: Denoiser, settings: dict[str, Any]) -> LDNS:
         """The model around a denoiser with these constructor arguments, with Poisson spikes."""

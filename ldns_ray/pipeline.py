@@ -42,7 +42,6 @@ from ldns_ray.sampling.dataset import sample_dataset
 from ldns_ray.settings import fingerprint, settings, to_dict
 from ldns_ray.stages import best_device, encode_dataset, fit_observation
 from ldns_ray.training.job import TrainingJob
-from ldns_ray.training.levels import LevelRegression, level_regression
 from ldns_ray.training.loop import Scoring
 from ldns_ray.training.networks import levels_by_condition
 from ldns_ray.training.start import start
@@ -262,18 +261,9 @@ class Pipeline:
         job = TrainingJob(
             "diffusion", self.experiment, self.uri("latents", "dataset"), self.uri("diffusion"), self.card.n_units,
             conditioning=self.parts.conditioning, latent_mean_D=z["mean"], latent_std_D=z["std"],
-            level_covariance_DD=z["level_covariance"], level_regression=self._level_regression(z),
+            level_covariance_DD=z["level_covariance"], level_regression=self.parts.level_regression,
         )  # fmt: skip
         return self._train(job, "diffusion", probe)
-
-    def _level_regression(self, z: Mapping[str, np.ndarray]) -> LevelRegression | None:
-        """What conditions say of the levels of the training latents; None where the model is not to know."""
-        d = self.experiment.diffusion
-        if not levels_by_condition(d):
-            return None
-        columns = [f"condition:{name}" for name in d.conditions if name != LENGTH]
-        stream = Stream(self.uri("latents", "dataset"), "train", ["latents", *columns])
-        return level_regression(stream.sets(BLOCK), self.parts.conditioning, z["mean"], z["std"])
 
     def _observation(self) -> dict[str, Any]:
         model = self.parts.model(*trained_denoiser(self.uri("diffusion")))
