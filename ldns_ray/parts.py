@@ -19,8 +19,8 @@ from ldns_ray.models.conditioning import LENGTH, Conditioning
 from ldns_ray.models.denoiser import Denoiser
 from ldns_ray.models.ldns import LDNS
 from ldns_ray.models.requests import TrainingDraws
-from ldns_ray.training.levels import LevelRegression, level_regression
-from ldns_ray.training.networks import levels_by_condition, noise
+from ldns_ray.training.courses import CourseRegression, course_regression
+from ldns_ray.training.networks import expects_course, noise
 
 
 @dataclass(frozen=True)
@@ -79,16 +79,16 @@ class Parts:
         )  # fmt: skip
 
     @cached_property
-    def level_regression(self) -> LevelRegression | None:
-        """What conditions say of the levels of the training latents; None where the diffusion model is not to know."""
+    def course_regression(self) -> CourseRegression | None:
+        """What conditions say of the training latents; None where the diffusion model is not to know."""
         d = self.experiment.diffusion
-        if not levels_by_condition(d):
+        if not expects_course(d):
             return None
         columns = [f"condition:{name}" for name in d.conditions if name != LENGTH]
         dataset = storage.join(self.latents_uri, "dataset")
         sets = Stream(dataset, "train", ["latents", *columns]).sets(BLOCK)
         z = self.latent_statistics
-        return level_regression(sets, self.conditioning, z["mean"], z["std"])
+        return course_regression(sets, self.conditioning, z["mean"], z["std"])
 
     def model(self, denoiser: Denoiser, settings: dict[str, Any]) -> LDNS:
         """The model around a denoiser with these constructor arguments, with Poisson spikes."""

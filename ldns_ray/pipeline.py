@@ -43,7 +43,7 @@ from ldns_ray.settings import fingerprint, settings, to_dict
 from ldns_ray.stages import best_device, encode_dataset, fit_observation
 from ldns_ray.training.job import TrainingJob
 from ldns_ray.training.loop import Scoring
-from ldns_ray.training.networks import levels_by_condition
+from ldns_ray.training.networks import expects_course
 from ldns_ray.training.start import start
 
 log = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ class Pipeline:
         prints["latents"] = fingerprint("latents", v["latents"], prints["autoencoder"])
         prints["diffusion"] = fingerprint(
             "diffusion", v["diffusion"], e.diffusion, e.seed, prints["latents"],
-            *(["levels by condition"] if levels_by_condition(e.diffusion) else []),
+            *(["courses by condition"] if expects_course(e.diffusion) else []),
         )  # fmt: skip
         prints["observation"] = fingerprint(
             "observation", v["observation"], e.observation, prints["diffusion"]
@@ -261,7 +261,7 @@ class Pipeline:
         job = TrainingJob(
             "diffusion", self.experiment, self.uri("latents", "dataset"), self.uri("diffusion"), self.card.n_units,
             conditioning=self.parts.conditioning, latent_mean_D=z["mean"], latent_std_D=z["std"],
-            level_covariance_DD=z["level_covariance"], level_regression=self.parts.level_regression,
+            level_covariance_DD=z["level_covariance"], course_regression=self.parts.course_regression,
         )  # fmt: skip
         return self._train(job, "diffusion", probe)
 

@@ -11,8 +11,8 @@ from ldns_ray.models.ldns import LDNS
 from ldns_ray.pipeline import VERSIONS, Pipeline
 from ldns_ray.sampling.dataset import sample_dataset
 from ldns_ray.settings import fingerprint, override
-from ldns_ray.training import levels
-from ldns_ray.training.levels import level_regression
+from ldns_ray.training import courses
+from ldns_ray.training.courses import course_regression
 from tests.pipelines import reaches, tiny_reach, watched
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -34,7 +34,7 @@ def test_guided_samples(tiny, tmp_path):
 
 
 def test_conditions_covariates_and_spike_history(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(levels, "TRIALS_PER_ENTRY", 5)
+    monkeypatch.setattr(courses, "TRIALS_PER_ENTRY", 5)
     data = reaches(tmp_path)
     pipeline = Pipeline(tiny_reach(tiny), data, str(tmp_path / "root"))
     assert math.isfinite(pipeline.run()["evaluation"]["summary"]["score"])
@@ -43,13 +43,15 @@ def test_conditions_covariates_and_spike_history(tiny, tmp_path, monkeypatch):
     assert model.conditioning.covariates == {"velocity": 2}
     assert model.observation is not None
 
-    # The level of a trial is expected of its conditions.
-    z, expecting = pipeline.latent_statistics(), model.denoiser.level
+    # The course of a trial is expected of its conditions.
+    z, level = pipeline.latent_statistics(), model.denoiser.level
     train = pipeline.latent_trials("train")
-    found = level_regression([train], model.conditioning, z["mean"], z["std"])
-    assert found.slope_CD.any()
-    np.testing.assert_allclose(expecting.slope_CD, found.slope_CD, rtol=1e-3, atol=1e-5)
-    basis, variance = expecting.basis_given.numpy(), expecting.variance_given.numpy()
+    found = course_regression([train], model.conditioning, z["mean"], z["std"])
+    assert found.slope_CPD.any()
+    np.testing.assert_allclose(
+        model.denoiser.course.slope_CPD, found.slope_CPD, rtol=1e-3, atol=1e-5
+    )
+    basis, variance = level.basis_left.numpy(), level.variance_left.numpy()
     left = basis * variance @ basis.T
     np.testing.assert_allclose(left, found.residual_DD, rtol=1e-3, atol=1e-5)
 
@@ -75,7 +77,7 @@ def test_conditions_covariates_and_spike_history(tiny, tmp_path, monkeypatch):
     np.testing.assert_array_equal(asked.covariates["velocity"], test.covariates["velocity"])
 
 
-def test_models_that_expect_levels_of_conditions_are_others(trained):
+def test_models_that_expect_courses_of_conditions_are_others(trained):
     def name(*conditions):
         e = override(trained.experiment, {"diffusion.conditions": ",".join(conditions)})
         return replace(trained, experiment=e).fingerprints["diffusion"]

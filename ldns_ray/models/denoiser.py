@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from ldns_ray.models.course import Course
 from ldns_ray.models.layers import (
     ChannelLinear,
     ChannelMLP,
@@ -75,8 +76,9 @@ class Denoiser(nn.Module):
         droppable: whether conditions and covariates can be left out: a learned embedding, zero at first, then
             says so.
         level: the noise schedule (`n_steps`, `beta_start`, `beta_end`), to give the network sight of each trial's
-            mean over time, see `level.py`, and whether that is expected to depend on the condition (`by_condition`);
-            None for the network as published.
+            mean over time, see `level.py`; None for the network as published.
+        course: whether the course of the latents is expected to depend on the condition, see `course.py`; the network
+            then needs sight of the levels too.
     """
 
     def __init__(
@@ -90,10 +92,13 @@ class Denoiser(nn.Module):
         head_gain: float = 1.0,
         droppable: bool = False,
         level: Mapping[str, float] | None = None,
+        course: bool = False,
     ) -> None:
         super().__init__()
         if width % 4:
             raise ValueError(f"width must be a multiple of 4, got {width}.")
+        if course and (level is None or not n_conditions):
+            raise ValueError("A course is expected of conditions, in a network with levels: got none of these. Leave course out.")  # fmt: skip
         self.n_latents, self.n_covariates, self.n_conditions = n_latents, n_covariates, n_conditions
         n_channels, n_embedding = n_latents + n_covariates, width // 4
         groups = bottleneck_groups(width, n_channels)
@@ -116,13 +121,23 @@ class Denoiser(nn.Module):
         if level is not None:
             self.level = Level(
                 n_latents=n_latents,
-                n_conditions=n_conditions if level.get("by_condition") else 0,
                 n_covariates=n_covariates,
                 n_embedding=n_embedding,
                 n_steps=int(level["n_steps"]),
                 beta_start=level["beta_start"],
                 beta_end=level["beta_end"],
+                course=course,
             )
+        self.course = Course(n_latents=n_latents, n_conditions=n_conditions) if course else None
+
+    def set_course(self, slope_CPD: Tensor, residual_DD: Tensor) -> None:
+        """Take over the courses that are expected of standardised conditions, and the covariance of the mean over time of
+        what is left of standardised training latents; see `training.courses`.
+        """
+        assert self.course is not None
+        assert self.level is not None
+        self.course.slope_CPD.copy_(slope_CPD)
+        self.level.set_covariance_left(residual_DD)
 
     def kernels(self, n_bins: int, n_trained: int | None = None) -> Kernels:
         """Every block's kernel for trials padded to `n_bins`: they do not depend on the diffusion time.
@@ -168,12 +183,16 @@ class Denoiser(nn.Module):
         level_noise_BD = None
         if self.level is not None:
             n_bins_B = bins_inside(z_BTD, mask_BT)
+            if self.course is not None:
+                course_BTD = self.course(condition_BC, n_bins_B, z_BTD.shape[1])
+                share_B = self.level.alpha_bar(t_B).sqrt().to(z_BTD.dtype)
+                if dropped_B is not None:
+                    share_B = share_B.masked_fill(dropped_B, 0.0)
+                z_BTD = z_BTD - share_B[:, None, None] * course_BTD
             level_BD = mean_inside(z_BTD, mask_BT)
             z_BTD = z_BTD - level_BD[:, None]
             means_BK = None if covariates_BTK is None else mean_inside(covariates_BTK, mask_BT)
-            e_BE, level_noise_BD = self.level(
-                level_BD, means_BK, n_bins_B, t_B, e_BE, condition_BC, dropped_B
-            )  # fmt: skip
+            e_BE, level_noise_BD = self.level(level_BD, means_BK, n_bins_B, t_B, e_BE, dropped_B)
         x_BTC = z_BTD if covariates_BTK is None else torch.cat((z_BTD, covariates_BTK), -1)
         x_HBT = self.conv_in(channels_first(x_BTC))
         for i, block in enumerate(self.blocks):

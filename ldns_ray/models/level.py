@@ -7,12 +7,10 @@ where there is none. Levels are then sampled far too wide, most of all in short 
 from trial to trial. Here the level goes around the blocks: the best linear estimate of the noise in it, in
 closed form, plus a learned correction; and the embedding is told of it.
 
-Levels may differ with the condition of a trial, such as the direction of a reach. Then the best linear estimate knows
-the condition too: the level that is expected, by regression, and what is left of the levels' covariance. So samples
-follow conditions that were seen from the first step of training on, and conditions between those, or beyond, as far as
-levels are linear in them.
+Where a course is expected of a trial's condition (`course.py`), the level is of what is left of the latents, and so is
+its covariance; where the condition is not known, of the latents themselves.
 
-Shapes: B trials, D latents, C condition entries, K covariate channels, E embedding.
+Shapes: B trials, D latents, K covariate channels, E embedding.
 """
 
 from typing import NamedTuple
@@ -39,32 +37,31 @@ class Level(nn.Module):
 
     Args:
         n_latents: latents D.
-        n_conditions: condition entries C that the levels are expected to depend on, linearly; 0: none.
         n_covariates: covariate channels K, whose means are inputs too.
         n_embedding: entries E of the embedding.
         n_steps, beta_start, beta_end: the linear noise schedule.
+        course: whether levels are of what a course leaves of the latents, unless the condition was dropped.
 
-    The covariance of the training trials' levels, whitened by `set_covariance`, and what conditions say of them, from
-    `set_regression`, are part of the state.
+    The covariance of the training trials' levels, from `set_covariance`, and of what a course leaves of them, from
+    `set_covariance_left`, are part of the state.
     """
 
     log_snr: Tensor
     variance: Tensor
     basis: Tensor
-    slope_CD: Tensor
-    variance_given: Tensor
-    basis_given: Tensor
+    variance_left: Tensor
+    basis_left: Tensor
 
     def __init__(
         self,
         *,
         n_latents: int,
-        n_conditions: int = 0,
         n_covariates: int,
         n_embedding: int,
         n_steps: int,
         beta_start: float,
         beta_end: float,
+        course: bool = False,
     ) -> None:
         super().__init__()
         schedule = linear_schedule(n_steps, beta_start, beta_end)
@@ -72,29 +69,25 @@ class Level(nn.Module):
         self.register_buffer("log_snr", log_snr, persistent=False)
         self.register_buffer("variance", torch.ones(n_latents))
         self.register_buffer("basis", torch.eye(n_latents))
-        self.by_condition = n_conditions > 0
-        if self.by_condition:
-            self.register_buffer("slope_CD", torch.zeros(n_conditions, n_latents))
-            self.register_buffer("variance_given", torch.ones(n_latents))
-            self.register_buffer("basis_given", torch.eye(n_latents))
+        self.after_course = course
+        if course:
+            self.register_buffer("variance_left", torch.ones(n_latents))
+            self.register_buffer("basis_left", torch.eye(n_latents))
         hidden = 4 * n_embedding
         self.embed = _from_zero(n_latents + n_covariates, hidden, n_embedding)
         self.correct = _from_zero(n_latents + n_covariates + n_embedding, hidden, n_latents)
 
     def set_covariance(self, covariance_DD: Tensor) -> None:
         """Take over the covariance of the levels of standardised training latents."""
-        variance, basis = torch.linalg.eigh(covariance_DD.double())
-        self.variance.copy_(variance.clamp_min(1e-6))
-        self.basis.copy_(basis)
+        _set_eigen(self.variance, self.basis, covariance_DD)
 
-    def set_regression(self, slope_CD: Tensor, residual_DD: Tensor) -> None:
-        """Take over the levels that are expected of standardised conditions, `condition @ slope`, and the covariance of
-        what is left of them.
-        """
-        variance, basis = torch.linalg.eigh(residual_DD.double())
-        self.slope_CD.copy_(slope_CD)
-        self.variance_given.copy_(variance.clamp_min(1e-6))
-        self.basis_given.copy_(basis)
+    def set_covariance_left(self, covariance_DD: Tensor) -> None:
+        """Take over the covariance of what the course leaves of the levels."""
+        _set_eigen(self.variance_left, self.basis_left, covariance_DD)
+
+    def alpha_bar(self, t_B: Tensor) -> Tensor:
+        """ᾱ (B,) at times that may lie between whole steps."""
+        return torch.sigmoid(_between(self.log_snr, t_B))
 
     def forward(
         self,
@@ -103,39 +96,41 @@ class Level(nn.Module):
         n_bins_B: Tensor,
         t_B: Tensor,
         e_BE: Tensor,
-        condition_BC: Tensor | None = None,
         dropped_B: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The embedding with the level in it (B, E), and the mean over time of the noise (B, D).
 
         With level variance v and noise variance (1 - ᾱ)/T of the mean of T bins, the noise expected in a
         level y is sqrt(1 - ᾱ)/T / (ᾱ v + (1 - ᾱ)/T) y, uncertain by sqrt(ᾱ v / T / (ᾱ v + (1 - ᾱ)/T)).
-        Of a level that is expected to be m by its condition, y - sqrt(ᾱ) m counts, and the variance that is left;
-        not where `dropped_B` says that the condition is not known.
+        After a course, v is what it leaves; not where `dropped_B` says that the condition is not known.
         """
         with torch.autocast(level_BD.device.type, enabled=False):  # small sums of large numbers
             e_BE = e_BE.to(level_BD.dtype)
-            alpha_bar = torch.sigmoid(_between(self.log_snr, t_B)).to(level_BD.dtype)[:, None]
+            alpha_bar = self.alpha_bar(t_B).to(level_BD.dtype)[:, None]
             per_bin = 1 / n_bins_B.to(level_BD.dtype)[:, None]
             found = _estimate(level_BD, self.variance, self.basis, alpha_bar, per_bin)
-            if not self.by_condition:
+            if not self.after_course:
                 inputs = _beside(found.whitened_BD, covariates_BK)
                 correction = self.correct(torch.cat((inputs, e_BE), -1))
                 noise_BD = (found.noise_BD + found.sd_BD * correction) @ self.basis.T
                 return e_BE + self.embed(inputs), noise_BD
-            assert condition_BC is not None
-            rest_BD = level_BD - alpha_bar.sqrt() * (condition_BC @ self.slope_CD)
-            given = _estimate(rest_BD, self.variance_given, self.basis_given, alpha_bar, per_bin)
+            left = _estimate(level_BD, self.variance_left, self.basis_left, alpha_bar, per_bin)
             # Both in the coordinates of the latents, so that the networks see the same in both.
-            whitened_BD = given.whitened_BD @ self.basis_given.T
+            whitened_BD = left.whitened_BD @ self.basis_left.T
             if dropped_B is not None:
                 whitened_BD = torch.where(dropped_B[:, None], found.whitened_BD @ self.basis.T, whitened_BD)  # fmt: skip
             inputs = _beside(whitened_BD, covariates_BK)
             correction = self.correct(torch.cat((inputs, e_BE), -1))
-            noise_BD = _corrected(given, correction, self.basis_given)
+            noise_BD = _corrected(left, correction, self.basis_left)
             if dropped_B is not None:
                 noise_BD = torch.where(dropped_B[:, None], _corrected(found, correction, self.basis), noise_BD)  # fmt: skip
             return e_BE + self.embed(inputs), noise_BD
+
+
+def _set_eigen(variance_D: Tensor, basis_DD: Tensor, covariance_DD: Tensor) -> None:
+    variance, basis = torch.linalg.eigh(covariance_DD.double())
+    variance_D.copy_(variance.clamp_min(1e-6))
+    basis_DD.copy_(basis)
 
 
 def _estimate(

@@ -20,7 +20,7 @@ from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.conditioning import LENGTH, Conditioning
 from ldns_ray.models.denoiser import Denoiser
 from ldns_ray.training.attempts import Attempt
-from ldns_ray.training.levels import LevelRegression
+from ldns_ray.training.courses import CourseRegression
 from ldns_ray.training.loop import OnEpoch, ResidentData, Result, Scoring, Trainer, Workers, fit
 from ldns_ray.training.networks import autoencoder_settings, denoiser_settings
 from ldns_ray.training.tasks import AutoencoderTask, DiffusionTask, Draws, Task
@@ -45,8 +45,8 @@ class TrainingJob:
     latent_std_D: np.ndarray | None = None
     level_covariance_DD: np.ndarray | None = None
     """Covariance of the trials' mean standardised latents."""
-    level_regression: LevelRegression | None = None
-    """What the conditions say of these, where the denoiser is to expect something of them."""
+    course_regression: CourseRegression | None = None
+    """What the conditions say of the latents, where the denoiser is to expect something of them."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -111,12 +111,12 @@ class TrainingJob:
                 model = Denoiser(**self.settings)
                 if model.level is not None:
                     model.level.set_covariance(torch.as_tensor(self.level_covariance_DD))
-                    if model.level.by_condition:
-                        r = self.level_regression
-                        assert r is not None
-                        model.level.set_regression(
-                            torch.as_tensor(r.slope_CD), torch.as_tensor(r.residual_DD)
-                        )
+                if model.course is not None:
+                    expected = self.course_regression
+                    assert expected is not None
+                    model.set_course(
+                        torch.as_tensor(expected.slope_CPD), torch.as_tensor(expected.residual_DD)
+                    )
                 task = DiffusionTask(self.experiment.diffusion, self.conditioning)
         d = self.experiment.diffusion
         return Trainer(

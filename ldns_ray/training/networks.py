@@ -24,18 +24,15 @@ def autoencoder_settings(a: Autoencoder, n_units: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def levels_by_condition(d: Diffusion) -> bool:
-    """Whether a trial's level is expected to depend on its conditions: where there is one beside the length."""
+def expects_course(d: Diffusion) -> bool:
+    """Whether the course of a trial's latents is expected of its conditions: where there is one beside the length."""
     return d.level and any(name != LENGTH for name in d.conditions)
 
 
 def denoiser_settings(d: Diffusion, n_latents: int, conditioning: Conditioning) -> dict[str, Any]:
     """Arguments of `ldns_ray.models.denoiser.Denoiser`."""
-    level: dict[str, Any] | None = asdict(noise(d)) if d.level else None
-    if level is not None and levels_by_condition(d):
-        level["by_condition"] = True
     return {
-        "level": level,
+        "level": asdict(noise(d)) if d.level else None, "course": expects_course(d),
         "n_latents": n_latents, "width": d.width, "n_blocks": d.n_blocks, "head_gain": d.head_gain,
         "n_covariates": conditioning.n_covariates, "n_conditions": conditioning.n_conditions,
         "droppable": d.condition_dropout > 0 and conditioning.droppable,

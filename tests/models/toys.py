@@ -10,7 +10,7 @@ from ldns_ray.models.autoencoder import Autoencoder
 from ldns_ray.models.conditioning import Conditioning
 from ldns_ray.models.denoiser import Denoiser
 from ldns_ray.models.ldns import LDNS, Noise, TrainingDraws
-from ldns_ray.training.levels import level_regression
+from ldns_ray.training.courses import course_regression
 from ldns_ray.training.loop import ResidentData, Trainer, fit
 from ldns_ray.training.tasks import DiffusionTask
 
@@ -51,15 +51,15 @@ def trained(latents, conditions=None, *, epochs, settings=None):
     autoencoder = {"n_units": N_UNITS, "n_latents": n_latents, "width": 8, "n_blocks": 1}
     denoiser = {
         "n_latents": n_latents, "width": 16, "n_blocks": 2, "n_conditions": conditioning.n_conditions,
-        "droppable": diffusion.condition_dropout > 0, "level": SCHEDULE | ({"by_condition": True} if conditions else {}),
+        "droppable": diffusion.condition_dropout > 0, "level": SCHEDULE, "course": bool(conditions),
     }  # fmt: skip
     torch.manual_seed(0)
     networks = Autoencoder(**autoencoder), Denoiser(**denoiser)
     levels_SD = np.stack([z.mean(0) for z in latents])
     networks[1].level.set_covariance(torch.as_tensor(levels_SD.T @ levels_SD / len(levels_SD)))
     if conditions:
-        found = level_regression([trials], conditioning, np.zeros(n_latents), np.ones(n_latents))
-        networks[1].level.set_regression(*map(torch.as_tensor, (found.slope_CD, found.residual_DD)))
+        found = course_regression([trials], conditioning, np.zeros(n_latents), np.ones(n_latents))
+        networks[1].set_course(*map(torch.as_tensor, (found.slope_CPD, found.residual_DD)))
     data = ResidentData(trials, trials.subset(range(4)), optimisation.batch_size, seed=0)
     trainer = Trainer(
         networks[1], DiffusionTask(diffusion, conditioning), optimisation,

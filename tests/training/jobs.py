@@ -7,8 +7,8 @@ from ldns_ray.data.moments import latent_statistics
 from ldns_ray.data.schema import Trial
 from ldns_ray.data.shards import load_trialset, write_dataset
 from ldns_ray.models.conditioning import Conditioning
+from ldns_ray.training.courses import course_regression
 from ldns_ray.training.job import TrainingJob
-from ldns_ray.training.levels import level_regression
 
 N_UNITS, N_LATENTS, N_STEPS = 6, 3, 30
 LENGTHS = (21, 9, 15, 30, 12, 27, 18, 24, 11, 20, 14, 29, 17)
@@ -65,5 +65,5 @@ def training_job(network, data, output, *, epochs=5, batch_size=4):
     return TrainingJob(
         "diffusion", e, data, str(output), N_UNITS, conditioning=conditioning, latent_mean_D=z["mean"],
         latent_std_D=z["std"], level_covariance_DD=z["level_covariance"],
-        level_regression=level_regression([train], conditioning, z["mean"], z["std"]),
+        course_regression=course_regression([train], conditioning, z["mean"], z["std"]),
     )  # fmt: skip
