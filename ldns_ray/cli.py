@@ -38,6 +38,8 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    # It prints the traceback of an error that it then raises.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     with discreet():
         try:
             sys.exit(main(sys.argv[1:]))

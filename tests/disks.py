@@ -43,4 +43,4 @@ def small_disk(folder: Path, n_bytes: int) -> Iterator[Disk]:
     try:
         yield Disk(folder)
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # stores keep files open

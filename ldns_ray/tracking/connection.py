@@ -14,6 +14,7 @@ from ldns_ray.tracking.patience import (
     PATIENCE_S,
     Patience,
     PatientClient,
+    StoreFullError,
     own_the_waiting,
     reason,
 )
@@ -48,8 +49,8 @@ def connect(
 
     The store forbids two experiments of one name, so that there is one however many ask at once.
 
-    Raises ConnectionError when the server does not answer in time or refuses, and ValueError for other kinds of
-    address.
+    Raises ConnectionError when the server does not answer in time or refuses, StoreFullError where the disk of a SQLite
+    store is full, and ValueError for other kinds of address.
     """
     scheme = urllib.parse.urlsplit(uri).scheme
     location = None
@@ -74,6 +75,8 @@ def connect(
         experiment_id = left.wait_for(
             "The experiment", lambda: _find_or_create(client, experiment, location)
         )
+    except StoreFullError:
+        raise
     except (MlflowException, OSError) as e:
         why = reason(e) if isinstance(e, OSError) else str(e)
         raise ConnectionError(_unreachable(uri, why)) from e

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
-from ldns_ray.tracking.patience import PATIENCE_S, passes, reason
+from ldns_ray.tracking.patience import PATIENCE_S, StoreFullError, is_full, passes, reason
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +98,10 @@ class Outbox:
 
     def _check(self) -> None:
         if self._refused is not None:
+            if is_full(self._refused):
+                raise StoreFullError(
+                    f"Metrics of run {self._run_id} were not stored"
+                ) from self._refused
             raise RuntimeError(
                 f"The MLflow server refused metrics of run {self._run_id}: {self._refused}"
             ) from self._refused
@@ -105,6 +109,8 @@ class Outbox:
     def _at_exit(self) -> None:
         try:
             self.flush(EXIT_LIMIT_S)
+        except StoreFullError:
+            pass  # whatever else was to be stored has told of it
         except (ConnectionError, RuntimeError) as e:
             logger.error("%s", e)
 

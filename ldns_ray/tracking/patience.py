@@ -1,7 +1,7 @@
 """Waiting for a tracking server that is away: a call is made again until it answers, and what it makes is made once.
 
 A server is away when it is being restarted, is too busy, or cannot be reached; a request that it refuses is an
-error at once. MLflow repeats requests on its own, blindly and for minutes: `own_the_waiting` leaves that to us,
+error at once, and so is a local store whose disk is full. MLflow repeats requests on its own, blindly and for minutes: `own_the_waiting` leaves that to us,
 because a request to make something, sent again after its answer was lost, makes it twice.
 """
 
@@ -9,7 +9,9 @@ import functools
 import logging
 import os
 import re
+import sqlite3
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -52,12 +54,38 @@ def own_the_waiting() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
 
-def passes(error: BaseException) -> bool:
-    """Whether an error may be gone at the next try: no answer, a busy store, a server's own fault."""
+class StoreFullError(OSError):
+    """A local store, whose disk has no room for what was to be stored."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}: no space is left on the disk of the MLflow store. Make room there; the same command "
+            "then does what is missing."
+        )
+
+
+def is_full(error: BaseException, handled: BaseException | None = None) -> bool:
+    """Whether an error says that the disk of a SQLite store is full, which waiting would not change.
+
+    handled: an error that was being handled when this one was raised, and is not one of its causes.
+    """
+    return any(
+        isinstance(e, sqlite3.OperationalError) and "disk is full" in str(e)
+        for e in _causes(error, handled)
+    )
+
+
+def passes(error: BaseException, handled: BaseException | None = None) -> bool:
+    """Whether an error may be gone at the next try: no answer, a busy store, a server's own fault.
+
+    handled: as in `is_full`.
+    """
+    if is_full(error, handled):
+        return False
     status = _status(error)
     if status is not None:
         return status in (408, 429) or (status >= 500 and status != 501)
-    chain = list(_causes(error))
+    chain = list(_causes(error, handled))
     if any(isinstance(e, ssl.SSLCertVerificationError | InvalidUrlException) for e in chain):
         return False
     return any(isinstance(e, _NO_ANSWER) for e in chain)
@@ -75,15 +103,18 @@ def _status(error: BaseException) -> int | None:
     return int(said[1]) if said and isinstance(error, MlflowException) else None
 
 
-def reason(error: BaseException) -> str:
-    """What is at the bottom of an error, such as `[Errno 111] Connection refused`, without passwords."""
-    return without_secrets(str(list(_causes(error))[-1])).rstrip(".")
+def reason(error: BaseException, handled: BaseException | None = None) -> str:
+    """What is at the bottom of an error, such as `[Errno 111] Connection refused`, without passwords.
+
+    handled: as in `is_full`.
+    """
+    return without_secrets(str(list(_causes(error, handled))[-1])).rstrip(".")
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, what it was raised from, and so on."""
+def _causes(error: BaseException, handled: BaseException | None) -> Iterator[BaseException]:
+    """The error, what it was raised from, and so on, up to `handled`."""
     link: BaseException | None = error
-    while link is not None:
+    while link is not None and link is not handled:
         yield link
         link = link.__cause__ or link.__context__
 
@@ -107,14 +138,16 @@ class Patience:
         begins and once when it is over, however many calls wait. A single failure is not: a server closes
         connections that were idle.
 
-        Raises ConnectionError when the patience is over, and at once what does not pass.
+        Raises ConnectionError when the patience is over, and at once what does not pass: StoreFullError for a disk.
         """
-        began, tries = 0.0, 0
+        began, tries, handled = 0.0, 0, sys.exception()
         while True:
             try:
                 result = call()
             except Exception as error:
-                if not passes(error):
+                if is_full(error, handled):
+                    raise StoreFullError(f"{what} was not done") from error
+                if not passes(error, handled):
                     raise
                 now = time.monotonic()
                 began = began or now
@@ -123,10 +156,10 @@ class Patience:
                 if now + pause - began > self.limit_s:
                     raise ConnectionError(
                         f"{what} was not done: the MLflow server at {self.where} did not answer for "
-                        f"{self.limit_s:.0f} s: {reason(error)}. Start it and submit again."
+                        f"{self.limit_s:.0f} s: {reason(error, handled)}. Start it and submit again."
                     ) from error
                 if tries > 1:
-                    self._tell(f"is away; waiting for it up to {self.limit_s:.0f} s: {reason(error)}", away=True)  # fmt: skip
+                    self._tell(f"is away; waiting for it up to {self.limit_s:.0f} s: {reason(error, handled)}", away=True)  # fmt: skip
                 time.sleep(pause)
             else:
                 if tries > 1:

@@ -114,7 +114,7 @@ class Run:
                 "Could not record that run %s ended as %s: %s.",
                 self.run_id,
                 status,
-                reason(another),
+                reason(another, error),
             )
 
     def _record_failure(self, trace: str) -> None:
