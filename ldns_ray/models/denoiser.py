@@ -98,7 +98,10 @@ class Denoiser(nn.Module):
         if width % 4:
             raise ValueError(f"width must be a multiple of 4, got {width}.")
         if course and (level is None or not n_conditions):
-            raise ValueError("A course is expected of conditions, in a network with levels: got none of these. Leave course out.")  # fmt: skip
+            raise ValueError(
+                f"A course needs conditions and level, got {n_conditions} condition entries and level {level}. Leave "
+                "course out."
+            )
         self.n_latents, self.n_covariates, self.n_conditions = n_latents, n_covariates, n_conditions
         n_channels, n_embedding = n_latents + n_covariates, width // 4
         groups = bottleneck_groups(width, n_channels)

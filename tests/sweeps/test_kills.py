@@ -74,7 +74,7 @@ def test_a_trial_and_drivers_killed_at_any_moment_go_on(command, tracking_uri, t
     took = time.monotonic() - whole.started
     draw = random.Random(os.environ.get("LDNS_TEST_SEED", "1"))
     moments = []
-    for i in range(3):
+    for i in range(2):
         cut = Submitted(command("killed", "killed", tracking_uri), tmp_path / f"killed-{i}.log")
         cut.wait_for("trial ")  # trials run
         if i == 0:
