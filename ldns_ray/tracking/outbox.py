@@ -99,7 +99,7 @@ class Outbox:
     def _check(self) -> None:
         if self._refused is not None:
             if is_full(self._refused):
-                raise StoreFullError(
+                raise StoreFullError.of(
                     f"Metrics of run {self._run_id} were not stored"
                 ) from self._refused
             raise RuntimeError(

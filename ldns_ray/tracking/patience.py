@@ -1,8 +1,9 @@
 """Waiting for a tracking server that is away: a call is made again until it answers, and what it makes is made once.
 
 A server is away when it is being restarted, is too busy, or cannot be reached; a request that it refuses is an
-error at once, and so is a local store whose disk is full. MLflow repeats requests on its own, blindly and for minutes: `own_the_waiting` leaves that to us,
-because a request to make something, sent again after its answer was lost, makes it twice.
+error at once, and so is a local store whose disk is full. MLflow repeats requests on its own, blindly and for
+minutes: `own_the_waiting` leaves that to us, because a request to make something, sent again after its answer was
+lost, makes it twice.
 """
 
 import functools
@@ -57,10 +58,12 @@ def own_the_waiting() -> None:
 class StoreFullError(OSError):
     """A local store, whose disk has no room for what was to be stored."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(
-            f"{what}: no space is left on the disk of the MLflow store. Make room there; the same command "
-            "then does what is missing."
+    @classmethod
+    def of(cls, what: str) -> "StoreFullError":
+        """what: was not done."""
+        return cls(
+            f"{what}: no space is left on the disk of the MLflow store. Make room there; the same command then does "
+            "what is missing."
         )
 
 
@@ -146,7 +149,7 @@ class Patience:
                 result = call()
             except Exception as error:
                 if is_full(error, handled):
-                    raise StoreFullError(f"{what} was not done") from error
+                    raise StoreFullError.of(f"{what} was not done") from error
                 if not passes(error, handled):
                     raise
                 now = time.monotonic()
