@@ -38,26 +38,9 @@ class Course(nn.Module):
         with torch.autocast(condition_BC.device.type, enabled=False):
             points_BPD = torch.einsum("bc,cpd->bpd", condition_BC.float(), self.slope_CPD)
             bins_T = torch.arange(n_bins, device=n_bins_B.device) + 0.5
-            place_BT = bins_T / n_bins_B[:, None] * N_POINTS - 0.5
-            low_BT, share_BT = _neighbours(place_BT, N_POINTS)
+            place_BT = (bins_T / n_bins_B[:, None] * N_POINTS - 0.5).clamp(0, N_POINTS - 1)
+            low_BT = place_BT.floor().long().clamp_max(N_POINTS - 2)
             width = points_BPD.shape[-1]
             low_BTD = points_BPD.gather(1, low_BT[..., None].expand(-1, -1, width))
             high_BTD = points_BPD.gather(1, (low_BT + 1)[..., None].expand(-1, -1, width))
-            return torch.lerp(low_BTD, high_BTD, share_BT[..., None])
-
-
-def at_points(z_TD: Tensor) -> Tensor:
-    """A trial's latents (T, D) at the points (P, D), interpolated."""
-    n_bins = len(z_TD)
-    if n_bins == 1:
-        return z_TD.expand(N_POINTS, -1)
-    place_P = (torch.arange(N_POINTS, dtype=z_TD.dtype) + 0.5) / N_POINTS * n_bins - 0.5
-    low_P, share_P = _neighbours(place_P, n_bins)
-    return torch.lerp(z_TD[low_P], z_TD[low_P + 1], share_P[:, None])
-
-
-def _neighbours(place: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Of places between 0 and `n` - 1, moved there if they are outside: the lower neighbour, and the way to the next."""
-    place = place.clamp(0, n - 1)
-    low = place.floor().long().clamp_max(n - 2)
-    return low, place - low
+            return torch.lerp(low_BTD, high_BTD, (place_BT - low_BT)[..., None])

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from ldns_ray.data.resampling import resampled
+
 Trace = NDArray[np.floating]
 
 
@@ -24,9 +26,7 @@ def warped(velocity_TK: Trace, factor: float) -> Trace:
     n_bins = len(velocity_TK)
     n_new = max(1, round(factor * n_bins))
     factor = n_new / n_bins  # of whole bins
-    middles = (np.arange(n_new) + 0.5) / factor - 0.5
-    columns = [np.interp(middles, np.arange(n_bins), x_T) for x_T in velocity_TK.T]
-    return (np.stack(columns, axis=1) / factor).astype(velocity_TK.dtype)
+    return (resampled(velocity_TK, n_new) / factor).astype(velocity_TK.dtype)
 
 
 def mirrored(velocity_TK: Trace) -> Trace:

@@ -13,8 +13,9 @@ import torch
 
 from ldns_ray.data.batches import TrialSet
 from ldns_ray.data.moments import Moments
+from ldns_ray.data.resampling import resampled
 from ldns_ray.models.conditioning import Conditioning
-from ldns_ray.models.course import N_POINTS, at_points
+from ldns_ray.models.course import N_POINTS
 
 TRIALS_PER_ENTRY = 10
 """Training trials that there must be for each entry of the condition: else nothing is expected of it."""
@@ -43,13 +44,13 @@ def course_regression(
     n_entries, n_latents = conditioning.n_conditions, len(mean_D)
     products_CX = np.zeros((n_entries, N_POINTS * n_latents))
     for trials in sets:
-        z = [torch.from_numpy((z_TD - mean_D.astype(np.float64)) / std_D) for z_TD in trials.latents_list()]  # fmt: skip
+        z = [(z_TD - mean_D.astype(np.float64)) / std_D for z_TD in trials.latents_list()]
         conditions = {k: torch.tensor(v) for k, v in trials.conditions.items()}
         vector = conditioning.condition(torch.tensor(trials.n_bins_S), conditions)
         assert vector is not None
         vector_SC = vector.double().numpy()
-        products_CX += vector_SC.T @ torch.stack([at_points(z_TD).flatten() for z_TD in z]).numpy()
-        moments.add(np.concatenate((vector_SC, torch.stack([z_TD.mean(0) for z_TD in z])), axis=1))
+        products_CX += vector_SC.T @ np.stack([resampled(z_TD, N_POINTS).ravel() for z_TD in z])
+        moments.add(np.concatenate((vector_SC, np.stack([z_TD.mean(0) for z_TD in z])), axis=1))
     both = moments.squares_DD / moments.n + np.multiply.outer(moments.mean_D, moments.mean_D)
     levels_DD = both[n_entries:, n_entries:]
     if moments.n < TRIALS_PER_ENTRY * n_entries:

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from ldns_ray.models.course import N_POINTS, Course, at_points
+from ldns_ray.data.resampling import resampled
+from ldns_ray.models.course import N_POINTS, Course
 from ldns_ray.models.denoiser import Denoiser
 from ldns_ray.models.diffusion import dpmpp_2m, linear_schedule
 
@@ -35,7 +36,7 @@ def test_it_is_over_the_length_of_each_trial():
 @pytest.mark.parametrize("n", [1, 2, 17, N_POINTS, 300])
 def test_points_of_a_trial_are_where_its_course_is(n):
     straight = torch.stack((torch.arange(n) + 0.5, torch.full((n,), 4.0)), -1) / n
-    found = at_points(straight)
+    found = torch.from_numpy(resampled(straight.numpy(), N_POINTS)).float()
     inside = POINTS_P.clamp(0.5 / n, 1 - 0.5 / n)
     torch.testing.assert_close(found[:, 0], inside)
     torch.testing.assert_close(found[:, 1], torch.full((N_POINTS,), 4.0 / n))

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from ldns_ray.data.batches import TrialSet
+from ldns_ray.data.resampling import resampled
 from ldns_ray.data.schema import Trial
 from ldns_ray.models.conditioning import Conditioning
-from ldns_ray.models.course import N_POINTS, at_points
+from ldns_ray.models.course import N_POINTS
 from ldns_ray.training.courses import TRIALS_PER_ENTRY, course_regression
 
 MEAN, STD = np.array([0.5, -1.0], np.float32), np.array([2.0, 0.5], np.float32)
@@ -49,7 +50,7 @@ def trials_and_conditioning(n, seed=0):
 
 
 def latents_and_vectors(trials, conditioning):
-    latents = [torch.from_numpy((z.astype(float) - MEAN) / STD) for z in trials.latents_list()]
+    latents = [(z.astype(float) - MEAN) / STD for z in trials.latents_list()]
     given = {k: torch.from_numpy(v) for k, v in trials.conditions.items()}
     return latents, conditioning.condition(
         torch.from_numpy(trials.n_bins_S), given
@@ -57,7 +58,6 @@ def latents_and_vectors(trials, conditioning):
 
 
 def second_moments(levels):
-    levels = np.stack([np.asarray(z) for z in levels])
     return levels.T @ levels / len(levels)
 
 
@@ -67,7 +67,7 @@ def test_it_is_the_regression_whatever_the_sets():
         [trials.subset(range(7)), trials.subset(range(7, 200))], conditioning, MEAN, STD
     )
     latents, vectors = latents_and_vectors(trials, conditioning)
-    courses = np.stack([at_points(z).flatten() for z in latents])
+    courses = np.stack([resampled(z, N_POINTS).ravel() for z in latents])
     slope = np.linalg.lstsq(vectors[:, :2], courses, rcond=None)[0].reshape(2, N_POINTS, 2)
     np.testing.assert_allclose(found.slope_CPD[:2], slope, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(found.slope_CPD[2], 0, atol=1e-9)
@@ -94,5 +94,5 @@ def test_few_trials_say_nothing(n, expects):
     found = course_regression([trials], conditioning, MEAN, STD)
     assert bool(found.slope_CPD.any()) is expects
     if not expects:
-        levels = [z.mean(0) for z in latents_and_vectors(trials, conditioning)[0]]
+        levels = np.stack([z.mean(0) for z in latents_and_vectors(trials, conditioning)[0]])
         np.testing.assert_allclose(found.residual_DD, second_moments(levels), rtol=1e-5, atol=1e-7)
