@@ -1,6 +1,6 @@
 """Recordings as trials, trials as datasets, datasets as batches.
 
-- a trial, and trials together: schema, splits, batches, tables
+- a trial, and trials together: schema, splits, batches, tables, resampling
 - into a dataset: recordings, which formats/ reads and ingestion/ brings together; simulation/
 - a dataset on disk: card, card_checks, card_writer, facts; parquet, shard_writer, publishing, verification; shards,
   where all of it is written and read
